@@ -1,0 +1,1 @@
+"""How a model is found, fed and read."""

@@ -1,0 +1,191 @@
+"""What a head must be able to do, the list of those there are, and the steps that many share.
+
+A head recognises one layout of outputs, says how such a model is fed, and decodes it. One file a
+layout in this folder; a module is a head by having ``HEAD``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping, Sequence
+from functools import cache, lru_cache
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_sdk.backends.base import Array, TensorSpec
+from edge_sdk.detections import Detections
+from edge_sdk.models import nms
+from edge_sdk.models.card import Layout, ModelCard
+from edge_sdk.models.preprocess import Geometry
+
+
+class Head(Protocol):
+    """Recognises, feeds and decodes one output layout."""
+
+    name: str  # what `--head` takes
+    title: str  # the models it is for, on one line
+    default_iou: float | None  # of non-maximum suppression; None where the model needs none
+
+    def recognise(
+        self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], metadata: Mapping[str, str]
+    ) -> ModelCard | None:
+        """A full card, or None: not mine. Only looks; -1 in a shape is a dynamic axis."""
+        ...
+
+    def class_count(self, outputs: Sequence[TensorSpec]) -> int | None:
+        """How many classes the outputs of a recognised model hold; None where the shapes do not say."""
+        ...
+
+    def extra_feeds(self, geometry: Geometry) -> Mapping[str, Array]:
+        """Inputs beside the image, by input name, ready to run."""
+        ...
+
+    def decode(
+        self,
+        outputs: Mapping[str, Array],
+        card: ModelCard,
+        geometry: Geometry,
+        *,
+        confidence: float,
+        iou: float,
+        multi_label: bool,
+    ) -> Detections:
+        """Filter, NMS if the layout needs it, map back to source pixels.
+
+        Args:
+            outputs: The session's outputs by name. Not written to.
+            card: The model's card.
+            geometry: Of the picture that was fed.
+            confidence: Boxes scored above it are returned.
+            iou: For suppression; layouts that need none ignore it.
+            multi_label: Every class above `confidence` makes a candidate of its box; otherwise the best one.
+
+        Returns:
+            Detections that own their arrays, best first.
+        """
+        ...
+
+
+@cache
+def heads() -> Mapping[str, Head]:
+    """Every head, by name."""
+    package = importlib.import_module("edge_sdk.models.heads")
+    found: dict[str, Head] = {}
+    for module in pkgutil.iter_modules(package.__path__):
+        head = getattr(importlib.import_module(f"edge_sdk.models.heads.{module.name}"), "HEAD", None)
+        if head is not None:
+            found[head.name] = head
+    return found
+
+
+# --- what heads share: reading specs -------------------------------------------------------------
+
+
+def image_input(inputs: Sequence[TensorSpec], default_hw: tuple[int, int] = (640, 640)) -> tuple[Layout, tuple[int, int]] | None:
+    """Layout and (height, width) of the image input: the first with four axes, three of them colours.
+
+    A dynamic height or width becomes `default_hw`'s. None where no input looks like an image.
+    """
+    for spec in inputs:
+        if len(spec.shape) != 4:
+            continue
+        _, a, b, c = spec.shape
+        if a == 3 and c != 3:
+            return "nchw", (b if b > 0 else default_hw[0], c if c > 0 else default_hw[1])
+        if c == 3:
+            return "nhwc", (a if a > 0 else default_hw[0], b if b > 0 else default_hw[1])
+    return None
+
+
+def grid_cells(input_hw: tuple[int, int], strides: Sequence[int]) -> tuple[int, ...]:
+    """Cells of the grid at each stride, sides rounded up: (2704, 676, 169) for 416 at 8, 16, 32."""
+    return tuple(-(-input_hw[0] // s) * -(-input_hw[1] // s) for s in strides)
+
+
+# --- what heads share: decoding ------------------------------------------------------------------
+
+
+@lru_cache(maxsize=32)
+def grid(input_hw: tuple[int, int], strides: tuple[int, ...]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Column and row of every cell, all strides in turn, row by row.
+
+    Returns:
+        float32 [n, 2] of (column, row), and float32 [n, 1] of each cell's stride. Shared: do not write.
+    """
+    cells, sizes = [], []
+    for stride in strides:
+        rows, columns = -(-input_hw[0] // stride), -(-input_hw[1] // stride)
+        y, x = np.mgrid[:rows, :columns]
+        cells.append(np.stack([x, y], axis=-1).reshape(-1, 2))
+        sizes.append(np.full((rows * columns, 1), stride))
+    xy, size = np.concatenate(cells).astype(np.float32), np.concatenate(sizes).astype(np.float32)
+    xy.flags.writeable = size.flags.writeable = False
+    return xy, size
+
+
+def cxcywh_to_xyxy(boxes_cxcywh: Array) -> NDArray[np.float32]:
+    """Centre and size to corners; float32 [..., 4]."""
+    half = boxes_cxcywh[..., 2:] * np.float32(0.5)
+    centre = boxes_cxcywh[..., :2]
+    return np.concatenate([centre - half, centre + half], axis=-1).astype(np.float32, copy=False)
+
+
+def dfl_distances(logits: Array, bins: int) -> NDArray[np.float32]:
+    """Expected distance of each side from a distribution over bins 0..bins-1.
+
+    Distribution focal loss, Generalized Focal Loss (arXiv 2006.04388), equation 5.
+
+    Args:
+        logits: float [n, 4 * bins].
+        bins: Bins a side.
+
+    Returns:
+        float32 [n, 4]: left, top, right, bottom, in strides.
+    """
+    x = logits.reshape(-1, 4, bins).astype(np.float32, copy=False)
+    weights = np.exp(x - x.max(axis=-1, keepdims=True))
+    return (weights @ np.arange(bins, dtype=np.float32)) / weights.sum(axis=-1)
+
+
+def sigmoid(x: Array) -> NDArray[np.float32]:
+    """1 / (1 + exp(-x)), float32, without overflow."""
+    return (0.5 * (1.0 + np.tanh(0.5 * x.astype(np.float32)))).astype(np.float32, copy=False)
+
+
+def logit(probability: float) -> float:
+    """The inverse of `sigmoid`, to compare raw outputs with a confidence before any exponential."""
+    p = min(max(probability, 1e-7), 1 - 1e-7)
+    return float(np.log(p / (1 - p)))
+
+
+def finish(
+    boxes_xyxy: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    class_id: NDArray[np.int32],
+    geometry: Geometry,
+    iou: float | None,
+    landmarks: NDArray[np.float32] | None = None,
+) -> Detections:
+    """The last steps of every head: suppression (unless `iou` is None), mapping back, clipping.
+
+    Args:
+        boxes_xyxy: float32 [m, 4] in model pixels.
+        scores: float32 [m].
+        class_id: int32 [m].
+        geometry: Of the picture that was fed.
+        iou: For suppression, or None for an end-to-end model, whose boxes are only sorted.
+        landmarks: float32 [m, k, 2] in model pixels, or None.
+    """
+    if iou is None:
+        keep = np.argsort(-scores, kind="stable")[: nms.MAX_DETECTIONS]
+    else:
+        keep = nms.suppress(boxes_xyxy, scores, class_id, iou)
+    return Detections(
+        xyxy=geometry.to_source(boxes_xyxy[keep]),
+        confidence=scores[keep].astype(np.float32, copy=False),
+        class_id=class_id[keep].astype(np.int32, copy=False),
+        landmarks=None if landmarks is None else geometry.to_source(landmarks[keep]),
+    )

@@ -1,0 +1,71 @@
+"""From raw scores to kept boxes: candidates, then non-maximum suppression within each class."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_sdk.backends.base import Array
+
+# Candidates that enter suppression, best first. The evaluation rule of the design.
+MAX_CANDIDATES = 3000
+MAX_DETECTIONS = 300
+
+
+def candidates(
+    scores: Array, confidence: float, *, multi_label: bool
+) -> tuple[NDArray[np.intp], NDArray[np.int32], NDArray[np.float32]]:
+    """The boxes whose class scores pass the threshold.
+
+    Args:
+        scores: float [n, c], or its transpose as a view of [c, n] memory: whichever the model wrote.
+        confidence: The least score, 0..1; a candidate is above it.
+        multi_label: Every class above the threshold makes a candidate of its box; otherwise the best one.
+
+    Returns:
+        Row of `scores` [m], class id [m] and score [m] of each candidate, in no order.
+    """
+    if multi_label:
+        rows, classes = np.nonzero(scores > confidence)
+        return rows, classes.astype(np.int32), scores[rows, classes].astype(np.float32)
+    best = scores.max(axis=1)
+    rows = np.flatnonzero(best > confidence)
+    classes = scores[rows].argmax(axis=1).astype(np.int32)
+    return rows, classes, best[rows].astype(np.float32)
+
+
+def suppress(
+    boxes_xyxy: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    class_id: NDArray[np.int32],
+    iou: float,
+    *,
+    limit: int = MAX_DETECTIONS,
+) -> NDArray[np.intp]:
+    """Class-aware greedy non-maximum suppression.
+
+    Args:
+        boxes_xyxy: float32 [n, 4].
+        scores: float32 [n].
+        class_id: int32 [n]; boxes of different classes never suppress each other.
+        iou: Intersection over union 0..1 above which the lower-scored box goes.
+        limit: The most boxes kept.
+
+    Returns:
+        Indices of the kept boxes, best score first.
+    """
+    order = np.argsort(-scores, kind="stable")[:MAX_CANDIDATES]
+    if len(order) == 0:
+        return order
+    boxes = boxes_xyxy[order].astype(np.float64)
+    np.nan_to_num(boxes, copy=False, nan=0.0, posinf=1e7, neginf=-1e7)
+    boxes[:, 2:] -= boxes[:, :2]
+    np.maximum(boxes[:, 2:], 0, out=boxes[:, 2:])
+    # OpenCV keeps classes apart by moving each one's boxes to the right by the largest coordinate,
+    # which takes boxes that start left of 0 into their neighbour's place: start all of them at 0.
+    boxes[:, :2] -= boxes[:, :2].min(axis=0)
+    kept = cv2.dnn.NMSBoxesBatched(boxes, scores[order], class_id[order], -1.0, float(iou), top_k=0)
+    chosen = np.asarray(kept, np.intp).reshape(-1)
+    chosen.sort()  # candidates stand best first
+    return order[chosen[:limit]]
