@@ -60,6 +60,10 @@ class SourceNotFoundError(SourceError, FileNotFoundError):
     """The file, folder or camera is not there."""
 
 
+class BadFrameError(SourceError):
+    """One picture could not be read; the source goes on with the next."""
+
+
 class DatasetError(EdgeSdkError, ValueError):
     """A data folder has no layout that the SDK reads, or its labels are broken."""
 

@@ -1,0 +1,130 @@
+"""What a source of pictures must be able to do, and how a source is named.
+
+One file a kind in this folder; a module is a kind by having ``KIND``. Anything a kind needs beyond
+OpenCV is imported when it opens.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Protocol
+
+from edge_sdk.errors import SourceError, SourceNotFoundError
+from edge_sdk.result import Frame
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the caller would like of a camera; a file takes no notice. None is the camera's default."""
+
+    width: int | None = None
+    height: int | None = None
+    fps: float | None = None
+    timeout_s: float = 5.0  # to open, and to wait for one frame of a live source
+    root: Path = field(default_factory=lambda: Path("/"))  # of /dev and /sys, for captured trees
+
+
+@dataclass(frozen=True)
+class FoundCamera:
+    """A camera that is attached to this machine."""
+
+    spec: str  # what `Camera(...)` takes: "/dev/video0", "csi:0"
+    label: str
+
+
+class Source(Protocol):
+    """An open source of pictures, read by one thread at a time; close it from any."""
+
+    name: str  # credentials removed
+    live: bool  # frames come whether they are read or not: freshness beats completeness
+    fps: float | None  # nominal frames a second; None where the source has no rate
+    total: int | None  # frames in all, where that is known
+
+    def read(self) -> Frame | None:
+        """The next frame, or None at the end.
+
+        Raises:
+            BadFrameError: This one could not be decoded; read again for the next.
+            SourceError: Nothing more will come.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the device; may be called twice. A blocked `read` returns soon."""
+        ...
+
+
+class Kind(Protocol):
+    """One kind of source, open or not."""
+
+    name: str
+    example: str  # for help and errors
+    rank: int  # kinds are asked in this order; the plain file comes last
+
+    def claims(self, spec: str) -> bool:
+        """Whether this is how such a source is named. Looks at the text and the file system only."""
+        ...
+
+    def open(self, spec: str, request: Request) -> Source:
+        """Opens it, and fails at once rather than at the first read.
+
+        Raises:
+            SourceNotFoundError: It is not there.
+            SourceError: It cannot be opened; the message says how to mend that.
+        """
+        ...
+
+    def find(self, root: Path) -> Sequence[FoundCamera]:
+        """The cameras of this kind that are attached."""
+        ...
+
+
+@cache
+def kinds() -> Mapping[str, Kind]:
+    """Every kind of source, in the order they are asked."""
+    package = importlib.import_module("edge_sdk.sources")
+    found: list[Kind] = []
+    for module in pkgutil.iter_modules(package.__path__):
+        kind = getattr(importlib.import_module(f"edge_sdk.sources.{module.name}"), "KIND", None)
+        if kind is not None:
+            found.append(kind)
+    return {kind.name: kind for kind in sorted(found, key=lambda kind: kind.rank)}
+
+
+def find_cameras(root: Path = Path("/")) -> list[FoundCamera]:
+    """Every attached camera, the ones that a board is built with (CSI) first."""
+    return [camera for kind in kinds().values() for camera in kind.find(root)]
+
+
+def open_source(spec: str | int | Path, request: Request | None = None) -> Source:
+    """Opens what `spec` names.
+
+    Args:
+        spec: A camera's index or path (``0``, ``/dev/video0``), ``csi:0``, a URL (``rtsp://``, ``http://``), a
+            photo, a video, a folder, a glob (``"photos/*.jpg"``) or ``demo``.
+        request: Size, rate and time limits.
+
+    Raises:
+        SourceNotFoundError: It is not there.
+        SourceError: No kind of source is named like this, or it cannot be opened.
+    """
+    text = str(spec)
+    for kind in kinds().values():
+        if kind.claims(text):
+            return kind.open(text, request or Request())
+    if not Path(text).exists():
+        raise SourceNotFoundError(f"{without_credentials(text)}: no such file, folder or camera")
+    examples = ", ".join(kind.example for kind in kinds().values())
+    raise SourceError(f"{without_credentials(text)}: not something to take pictures from; there are {examples}")
+
+
+def without_credentials(url: str) -> str:
+    """The URL as it may be logged, drawn and stored: user, password and query values replaced."""
+    text = re.sub(r"(?<=://)[^/?#]*@", "***@", url)
+    return re.sub(r"([?&][^=&#]+)=[^&#]*", r"\1=***", text) if "://" in text else text
