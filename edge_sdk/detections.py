@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, overload
 
@@ -65,9 +65,7 @@ class Detections:
         if marks is not None and (
             marks.ndim != 3 or marks.shape[0] != n or marks.shape[2] != 2 or marks.dtype != np.float32
         ):
-            raise UsageError(
-                f"Detections.landmarks must be float32 [{n}, k, 2], not {marks.dtype} {list(marks.shape)}"
-            )
+            raise UsageError(f"Detections.landmarks must be float32 [{n}, k, 2], not {marks.dtype} {list(marks.shape)}")
 
     @classmethod
     def empty(cls) -> Detections:
@@ -88,8 +86,7 @@ class Detections:
     def __getitem__(self, index: int | slice | NDArray[Any] | list[int]) -> Detection | Detections:
         """One `Detection` for an int; `Detections` for a slice, a boolean mask or a list of indices."""
         if not isinstance(index, (int, np.integer)):
-            chosen = {field.name: getattr(self, field.name) for field in fields(self)}
-            return Detections(**{name: None if array is None else array[index] for name, array in chosen.items()})
+            return self._each(lambda array: array[index])
         left, top, right, bottom = (float(value) for value in self.xyxy[index])
         return Detection(
             xyxy=(left, top, right, bottom),
@@ -106,10 +103,14 @@ class Detections:
         classes = ", ".join(f"class {i} x{c}" for i, c in zip(ids, counts, strict=True))
         return f"Detections({len(self)}: {classes}; best {self.confidence.max():.2f})"
 
+    def _each(self, change: Callable[[NDArray[Any]], NDArray[Any]]) -> Detections:
+        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
+        changed: dict[str, Any] = {name: None if array is None else change(array) for name, array in arrays.items()}
+        return Detections(**changed)
+
     def copy(self) -> Detections:
         """The same detections in arrays of their own."""
-        chosen = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Detections(**{name: None if array is None else array.copy() for name, array in chosen.items()})
+        return self._each(np.copy)
 
     def to_supervision(self) -> supervision.Detections:
         """The same boxes for supervision's annotators, zones and trackers; landmarks go into ``data``.
@@ -118,13 +119,14 @@ class Detections:
             MissingDependencyError: supervision is not installed.
         """
         sv = _supervision()
-        return sv.Detections(
+        converted: supervision.Detections = sv.Detections(
             xyxy=self.xyxy.copy(),
             confidence=self.confidence.copy(),
             class_id=self.class_id.astype(int),
             tracker_id=None if self.track_id is None else self.track_id.astype(int),
             data={} if self.landmarks is None else {"landmarks": self.landmarks.copy()},
         )
+        return converted
 
     @classmethod
     def from_supervision(cls, detections: supervision.Detections) -> Detections:
@@ -136,7 +138,9 @@ class Detections:
             confidence=np.ones(n, np.float32)
             if detections.confidence is None
             else np.asarray(detections.confidence, np.float32),
-            class_id=np.zeros(n, np.int32) if detections.class_id is None else np.asarray(detections.class_id, np.int32),
+            class_id=np.zeros(n, np.int32)
+            if detections.class_id is None
+            else np.asarray(detections.class_id, np.int32),
             track_id=None if detections.tracker_id is None else np.asarray(detections.tracker_id, np.int64),
             landmarks=None if marks is None else np.asarray(marks, np.float32),
         )

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_sdk.errors import BackendError
+from edge_sdk.errors import BackendError, UsageError
 from edge_sdk.targets import Precision, Target
 
 Array = NDArray[Any]
@@ -55,8 +55,12 @@ class Session(Protocol):
     metadata: Mapping[str, str]  # what the model file says of itself
     active: str  # what really runs: "CPUExecutionProvider, 2 threads"
 
-    def new_feeds(self) -> dict[str, Array]:
-        """Input arrays to fill, in memory the engine likes. Dynamic axes are 1."""
+    def new_feeds(self, shapes: Mapping[str, tuple[int, ...]] | None = None) -> dict[str, Array]:
+        """Input arrays to fill, zeroed, in memory the engine likes.
+
+        Args:
+            shapes: Shapes by input name, where the model leaves axes open; else such axes are 1.
+        """
         ...
 
     def run(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
@@ -85,6 +89,7 @@ class Backend(Protocol):
 
     name: str
     suffixes: tuple[str, ...]
+    part_option: str  # the option that "name:part" sets: "onnxruntime:CUDAExecutionProvider"
 
     def missing(self) -> str | None:
         """None when usable, else one line: what is missing and how to get it."""
@@ -120,6 +125,22 @@ def backends() -> Mapping[str, Backend]:
         if backend is not None:
             found[backend.name] = backend
     return found
+
+
+def named(spec: str) -> tuple[Backend, dict[str, str]]:
+    """The backend that a text names, and the options in it.
+
+    Args:
+        spec: ``onnxruntime``, or with a part after a colon: ``onnxruntime:CUDAExecutionProvider``, ``tflite:xnnpack``.
+
+    Raises:
+        UsageError: There is no such backend.
+    """
+    name, _, part = spec.partition(":")
+    known = backends()
+    if name not in known:
+        raise UsageError(f"there is no backend {name!r}; there are auto, {', '.join(sorted(known))}")
+    return known[name], {known[name].part_option: part} if part else {}
 
 
 def choose(model: Path, target: Target) -> tuple[Backend, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -26,13 +28,16 @@ def candidates(
     Returns:
         Row of `scores` [m], class id [m] and score [m] of each candidate, in no order.
     """
+    if scores.strides[0] < scores.strides[1]:  # a class's scores lie together: the column maximum is vectorised
+        rows = np.flatnonzero(scores.max(axis=1) > confidence)
+    else:  # a box's scores lie together: comparing all of them is twice as fast as the maximum of each row
+        rows = np.unique(np.flatnonzero(scores > confidence) // scores.shape[1])
+    survivors = scores[rows]
     if multi_label:
-        rows, classes = np.nonzero(scores > confidence)
-        return rows, classes.astype(np.int32), scores[rows, classes].astype(np.float32)
-    best = scores.max(axis=1)
-    rows = np.flatnonzero(best > confidence)
-    classes = scores[rows].argmax(axis=1).astype(np.int32)
-    return rows, classes, best[rows].astype(np.float32)
+        index, classes = np.nonzero(survivors > confidence)
+    else:
+        index, classes = np.arange(len(rows)), survivors.argmax(axis=1)
+    return rows[index], classes.astype(np.int32), survivors[index, classes].astype(np.float32)
 
 
 def suppress(
@@ -65,7 +70,8 @@ def suppress(
     # OpenCV keeps classes apart by moving each one's boxes to the right by the largest coordinate,
     # which takes boxes that start left of 0 into their neighbour's place: start all of them at 0.
     boxes[:, :2] -= boxes[:, :2].min(axis=0)
-    kept = cv2.dnn.NMSBoxesBatched(boxes, scores[order], class_id[order], -1.0, float(iou), top_k=0)
+    batched: Any = cv2.dnn.NMSBoxesBatched  # its stub asks for lists, which are slower
+    kept = batched(boxes, scores[order], class_id[order], -1.0, float(iou), top_k=0)
     chosen = np.asarray(kept, np.intp).reshape(-1)
     chosen.sort()  # candidates stand best first
     return order[chosen[:limit]]

@@ -21,6 +21,8 @@ from edge_sdk.models import nms
 from edge_sdk.models.card import Layout, ModelCard
 from edge_sdk.models.preprocess import Geometry
 
+_FAR = 1e6  # pixels: no picture is that large
+
 
 class Head(Protocol):
     """Recognises, feeds and decodes one output layout."""
@@ -40,7 +42,7 @@ class Head(Protocol):
         ...
 
     def extra_feeds(self, geometry: Geometry) -> Mapping[str, Array]:
-        """Inputs beside the image, by input name, ready to run."""
+        """Inputs beside the image, by input name, ready to run; a model is given those that it has."""
         ...
 
     def decode(
@@ -84,7 +86,9 @@ def heads() -> Mapping[str, Head]:
 # --- what heads share: reading specs -------------------------------------------------------------
 
 
-def image_input(inputs: Sequence[TensorSpec], default_hw: tuple[int, int] = (640, 640)) -> tuple[Layout, tuple[int, int]] | None:
+def image_input(
+    inputs: Sequence[TensorSpec], default_hw: tuple[int, int] = (640, 640)
+) -> tuple[Layout, tuple[int, int]] | None:
     """Layout and (height, width) of the image input: the first with four axes, three of them colours.
 
     A dynamic height or width becomes `default_hw`'s. None where no input looks like an image.
@@ -127,10 +131,12 @@ def grid(input_hw: tuple[int, int], strides: tuple[int, ...]) -> tuple[NDArray[n
 
 
 def cxcywh_to_xyxy(boxes_cxcywh: Array) -> NDArray[np.float32]:
-    """Centre and size to corners; float32 [..., 4]."""
-    half = boxes_cxcywh[..., 2:] * np.float32(0.5)
-    centre = boxes_cxcywh[..., :2]
-    return np.concatenate([centre - half, centre + half], axis=-1).astype(np.float32, copy=False)
+    """Centre and size to corners; float32 [..., 4]. What overflows is left to `finish`, which drops it."""
+    boxes = boxes_cxcywh.astype(np.float32, copy=False)
+    with np.errstate(over="ignore", invalid="ignore"):
+        half = boxes[..., 2:] * np.float32(0.5)
+        centre = boxes[..., :2]
+        return np.concatenate([centre - half, centre + half], axis=-1)
 
 
 def dfl_distances(logits: Array, bins: int) -> NDArray[np.float32]:
@@ -147,18 +153,73 @@ def dfl_distances(logits: Array, bins: int) -> NDArray[np.float32]:
     """
     x = logits.reshape(-1, 4, bins).astype(np.float32, copy=False)
     weights = np.exp(x - x.max(axis=-1, keepdims=True))
-    return (weights @ np.arange(bins, dtype=np.float32)) / weights.sum(axis=-1)
+    return np.asarray((weights @ np.arange(bins, dtype=np.float32)) / weights.sum(axis=-1), np.float32)
 
 
 def sigmoid(x: Array) -> NDArray[np.float32]:
     """1 / (1 + exp(-x)), float32, without overflow."""
-    return (0.5 * (1.0 + np.tanh(0.5 * x.astype(np.float32)))).astype(np.float32, copy=False)
+    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * x.astype(np.float32))), np.float32)
 
 
 def logit(probability: float) -> float:
     """The inverse of `sigmoid`, to compare raw outputs with a confidence before any exponential."""
     p = min(max(probability, 1e-7), 1 - 1e-7)
     return float(np.log(p / (1 - p)))
+
+
+def to_pixels(boxes: Array, reach: Array, card: ModelCard) -> NDArray[np.float32]:
+    """Boxes in model pixels, whether a YOLO wrote pixels or fractions of its input.
+
+    Ultralytics divides boxes by the input's size where it exports for TensorFlow, so that one INT8 tensor can hold
+    boxes and scores (ultralytics pull request 1695, yolov5 issue 10373); other converters to TensorFlow do not.
+
+    Args:
+        boxes: float [m, 4] of x, y, x, y or x, y, width, height.
+        reach: float [n], an x of every box that the model wrote, good or bad. They lie all over the input, so in
+            pixels some are beyond 2.
+        card: The model's card.
+    """
+    pixels = boxes.astype(np.float32, copy=False)
+    if card.layout == "nchw" or (reach > 2).any():
+        return pixels
+    return from_fractions(pixels, card)
+
+
+def from_fractions(boxes: Array, card: ModelCard) -> NDArray[np.float32]:
+    """Boxes [m, 4], x and y in turn, as fractions of the input, in model pixels."""
+    height, width = card.input_hw
+    with np.errstate(over="ignore"):
+        return boxes.astype(np.float32, copy=False) * np.array([width, height, width, height], np.float32)
+
+
+def finish_chosen(
+    boxes_xyxy: Array,
+    scores: Array,
+    classes: Array,
+    card: ModelCard,
+    geometry: Geometry,
+    *,
+    confidence: float,
+    multi_label: bool,
+) -> Detections:
+    """The last steps for a model that chose its boxes itself: filter, map back, no suppression.
+
+    Args:
+        boxes_xyxy: float [n, 4] in model pixels.
+        scores: float [n].
+        classes: Class ids [n], of any dtype; those that the card has no name for, such as fillers, are dropped.
+        card: The model's card.
+        geometry: Of the picture that was fed.
+        confidence: Boxes scored above it are returned.
+        multi_label: Such models end in the top k of boxes x classes, so a box with several good classes stands there
+            several times, bit by bit the same. False leaves it once, with its best class.
+    """
+    rows = np.flatnonzero((scores > confidence) & (classes >= 0) & (classes < len(card.classes)))
+    if not multi_label and len(rows) > 1:
+        rows = rows[np.argsort(-scores[rows], kind="stable")]
+        rows = rows[np.unique(boxes_xyxy[rows], axis=0, return_index=True)[1]]
+    boxes = boxes_xyxy[rows].astype(np.float32, copy=False)
+    return finish(boxes, scores[rows].astype(np.float32), classes[rows].astype(np.int32), geometry, None)
 
 
 def finish(
@@ -171,6 +232,8 @@ def finish(
 ) -> Detections:
     """The last steps of every head: suppression (unless `iou` is None), mapping back, clipping.
 
+    What a broken model writes (NaN, infinity, a corner beyond any picture) is no box and goes first.
+
     Args:
         boxes_xyxy: float32 [m, 4] in model pixels.
         scores: float32 [m].
@@ -179,13 +242,17 @@ def finish(
         iou: For suppression, or None for an end-to-end model, whose boxes are only sorted.
         landmarks: float32 [m, k, 2] in model pixels, or None.
     """
+    sound = np.flatnonzero((np.abs(boxes_xyxy) < _FAR).all(axis=1) & np.isfinite(scores))
+    if len(sound) < len(scores):
+        boxes_xyxy, scores, class_id = boxes_xyxy[sound], scores[sound], class_id[sound]
+        landmarks = None if landmarks is None else landmarks[sound]
     if iou is None:
         keep = np.argsort(-scores, kind="stable")[: nms.MAX_DETECTIONS]
     else:
         keep = nms.suppress(boxes_xyxy, scores, class_id, iou)
     return Detections(
         xyxy=geometry.to_source(boxes_xyxy[keep]),
-        confidence=scores[keep].astype(np.float32, copy=False),
+        confidence=np.minimum(scores[keep], 1).astype(np.float32, copy=False),
         class_id=class_id[keep].astype(np.int32, copy=False),
         landmarks=None if landmarks is None else geometry.to_source(landmarks[keep]),
     )

@@ -1,0 +1,93 @@
+"""The ``edge-sdk`` command.
+
+One file a command in this folder; a module is a command by having ``command`` (a function) or ``app`` (a Typer group).
+Only Typer is imported to show help; a command imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import pkgutil
+import sys
+
+import typer
+
+from edge_sdk.errors import EdgeSdkError, UsageError, one_line
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+
+def build() -> typer.Typer:
+    """The command with every subcommand in this folder."""
+    app = typer.Typer(
+        name="edge-sdk",
+        help="Trained detectors on Jetson, Raspberry Pi and Snapdragon boards.\n\nStart with: edge-sdk demo",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
+    for info in sorted(pkgutil.iter_modules(__path__), key=lambda info: info.name):
+        module = importlib.import_module(f"edge_sdk.cli.{info.name}")
+        name = info.name.replace("_", "-")
+        if hasattr(module, "command"):
+            app.command(name)(module.command)
+        elif hasattr(module, "app"):
+            app.add_typer(module.app, name=name)
+    return app
+
+
+def _options(
+    ctx: typer.Context,
+    version: bool = typer.Option(False, "--version", help="Print the version and stop."),
+    verbose: bool = typer.Option(False, "--verbose", "-v", help="Say on standard error what is chosen and why."),
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),  # read by main
+) -> None:
+    if version:
+        from edge_sdk import __version__
+
+        typer.echo(f"edge-sdk {__version__}")
+        raise typer.Exit
+    logging.basicConfig(
+        level=logging.DEBUG if debug else logging.INFO if verbose else logging.WARNING,
+        format="%(levelname)s: %(message)s",
+        stream=sys.stderr,
+    )
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command; errors go to standard error as one line.
+
+    Exit codes: 0 done, 1 the work failed, 2 wrong usage.
+    """
+    words = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in words
+    # --debug may stand anywhere: who adds it to a failed line puts it at the end.
+    words = [*(["--debug"] if debug else []), *(word for word in words if word != "--debug")]
+    try:
+        build()(args=words, prog_name="edge-sdk")
+    except BrokenPipeError:
+        # The reader of our output has gone (`edge-sdk ... | head`): nobody is left to tell.
+        sys.stderr.close()
+        sys.exit(EXIT_FAILED)
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+    except EdgeSdkError as error:
+        if debug:
+            raise
+        typer.echo(f"edge-sdk: {one_line(error)}", err=True)
+        sys.exit(EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED)
+    except Exception as error:
+        if debug:
+            raise
+        typer.echo(f"edge-sdk: internal error, {type(error).__name__}: {one_line(error)} (--debug shows where)", err=True)
+        sys.exit(EXIT_FAILED)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""``edge-sdk detect``: a camera, file, folder, glob or URL through a detector."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from edge_sdk.cli import shared
+from edge_sdk.errors import SourceError
+
+if TYPE_CHECKING:
+    from edge_sdk.camera import Camera
+    from edge_sdk.result import Result
+
+
+def command(
+    source: str = typer.Argument(
+        None, help="A camera (0, /dev/video0, csi:0), photo, video, folder, glob, URL or demo."
+    ),
+    model: str = typer.Option(None, "--model", "-m", help=shared.MODEL_HELP),
+    save: Path = typer.Option(None, "--save", help="Write what was drawn: a video (.mp4), a photo (.jpg) or a folder."),
+    jsonl: str = typer.Option(
+        None, "--jsonl", help="Write one JSON object a frame to this file; - is standard output."
+    ),
+    frames: int = typer.Option(None, "--frames", min=1, help="Stop after this many results."),
+    seconds: float = typer.Option(None, "--seconds", min=0.001, help="Stop after this long."),
+    width: int = typer.Option(None, "--width", min=1, help="Ask a camera for this width."),
+    height: int = typer.Option(None, "--height", min=1, help="Ask a camera for this height."),
+    fps: float = typer.Option(None, "--fps", min=0.1, help="Ask a camera for this rate."),
+    backend: str = shared.backend_option,
+    confidence: float = shared.confidence_option,
+    iou: float = shared.iou_option,
+    classes: list[str] = shared.classes_option,
+    threads: int = shared.threads_option,
+    head: str = shared.head_option,
+    card: Path = shared.card_option,
+    option: list[str] = shared.option_option,
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON object a frame; the same as --jsonl -."),
+) -> None:
+    """Detect objects in a source; print, draw and stream what is found.
+
+    Example: edge-sdk detect street.mp4 --model yolox_nano.onnx --save out.mp4
+    """
+    from edge_sdk.camera import Camera
+    from edge_sdk.sinks.base import Sink
+    from edge_sdk.sinks.jsonl import JsonlSink
+    from edge_sdk.sinks.video import picture_sink
+
+    sinks: list[Sink] = []
+    with ExitStack() as stack:
+        camera = stack.enter_context(
+            Camera(
+                source, model, backend=backend, confidence=confidence, iou=iou, classes=classes or None, threads=threads,
+                head=head, card=card, options=shared.parse_options(option), width=width, height=height, fps=fps,
+            )
+        )  # fmt: skip
+        names = camera.detector.class_names
+        if as_json or jsonl is not None:
+            sinks.append(JsonlSink("-" if as_json or jsonl is None else jsonl, names))
+            stack.callback(sinks[-1].close)
+        if save is not None:
+            sinks.append(picture_sink(save, names, camera.source.fps))
+            stack.callback(sinks[-1].close)
+        quiet = as_json or jsonl == "-"
+        with shared.progress(f"{camera.source.name}", total=_expected(camera, frames)) as advance:
+            for result in camera.detect(frames=frames, seconds=seconds):
+                for sink in sinks:
+                    sink.put(result)
+                if not quiet:
+                    typer.echo(_line(result, names))
+                advance(1)
+    stats = camera.stats
+    _summary(stats)
+    if save is not None and not quiet and stats.processed:
+        typer.echo(f"written: {save}", err=True)
+    if stats.captured and not stats.processed and stats.dropped.get("decode_error"):
+        raise SourceError(f"{camera.source.name}: not one of {stats.captured} pictures could be read")
+
+
+def _expected(camera: Camera, frames: int | None) -> int | None:
+    total = camera.source.total
+    return frames if total is None else total if frames is None else min(frames, total)
+
+
+def _line(result: Result, names: tuple[str, ...]) -> str:
+    found = ", ".join(f"{names[one.class_id]} {one.confidence:.2f}" for one in result.detections) or "nothing"
+    where = result.frame.source if Path(result.frame.source).suffix else ""
+    timing = result.timing
+    cost = timing.preprocess_ms + timing.infer_ms + timing.decode_ms
+    return f"{result.frame.id:5d}  {cost:6.1f} ms  {where and Path(where).name + '  '}{found}"
+
+
+def _summary(stats: Any) -> None:
+    dropped = ", ".join(f"{count} {cause.replace('_', ' ')}" for cause, count in sorted(stats.dropped.items()))
+    infer = stats.percentiles["infer_ms"]
+    timing = f"; inference p50 {infer['p50']:.1f} ms, p99 {infer['p99']:.1f} ms" if infer else ""
+    typer.echo(
+        f"{stats.captured} captured, {stats.processed} processed, dropped: {dropped or 'none'}{timing}", err=True
+    )

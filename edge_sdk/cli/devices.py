@@ -1,0 +1,72 @@
+"""``edge-sdk devices``: what this machine is and what it can run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from edge_sdk.cli import shared
+
+
+def command(
+    fits: str = typer.Option(
+        None, "--fits", metavar="MODEL", help="Also: does this model fit this machine? Runs it once."
+    ),
+    as_json: bool = shared.json_option,
+) -> None:
+    """Show the board, the backends (and why one is missing), cameras and power rails.
+
+    Example: edge-sdk devices --fits yolox_nano.onnx
+    """
+    from edge_sdk import device
+
+    facts = device.facts()
+    fit = device.fits(fits) if fits is not None else None
+    if as_json:
+        shared.print_json({**facts, "fits": fit} if fit is not None else facts)
+    else:
+        _print(facts)
+        if fit is not None:
+            _print_fit(fit)
+    if fit is not None and not fit["fits"]:
+        raise typer.Exit(1)
+
+
+def _print(facts: dict[str, Any]) -> None:
+    target = facts["target"]
+    typer.echo(f"{target['label']} ({target['name']}, recognised: {target['confidence']})")
+    for line in target["evidence"]:
+        typer.echo(f"    {line}")
+    typer.echo(f"Edge SDK {facts['edge_sdk']}, Python {facts['python']}, {facts['machine']}")
+    typer.echo("Backends")
+    for backend in facts["backends"]:
+        state = backend["version"] if backend["missing"] is None else f"missing: {backend['missing']}"
+        typer.echo(f"    {backend['name']:<12} {', '.join(backend['opens']):<14} {state}")
+    typer.echo("Precisions native to this board")
+    for name, precisions in target["precisions"].items():
+        typer.echo(f"    {name:<12} {', '.join(precisions)}")
+    typer.echo("Cameras")
+    for camera in facts["cameras"]:
+        typer.echo(f"    {camera['spec']:<14} {camera['label']}")
+    if not facts["cameras"]:
+        typer.echo("    none found ('edge-sdk doctor' says what to look at)")
+    typer.echo("Power rails")
+    for rail in facts["power_rails"]:
+        total = "in the total" if rail["in_total"] else "part of another rail"
+        typer.echo(f"    {rail['name']:<18} {rail['driver']} {rail['address']}, {total}")
+    if not facts["power_rails"]:
+        typer.echo("    this board's table names none")
+
+
+def _print_fit(fit: dict[str, Any]) -> None:
+    typer.echo(f"{fit['model']}: {'fits' if fit['fits'] else 'does not fit'}")
+    typer.echo(f"    runtime    {fit['active']} ({fit['why']}), head {fit['head']}")
+    native = ", ".join(fit["native_precisions"]) or "not known"
+    typer.echo(f"    precision  layers in {', '.join(fit['layer_precisions']) or 'unknown'}; native here: {native}")
+    memory = "unknown" if fit["memory_mib"] is None else f"{fit['memory_mib']} MiB"
+    typer.echo(
+        f"    memory     {fit['resident_mib']} MiB resident while running, of {memory}; file {fit['file_mib']} MiB"
+    )
+    for reason in fit["reasons"]:
+        typer.echo(f"    {reason}")

@@ -1,0 +1,86 @@
+"""Options that several commands take, and how they print."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from edge_sdk.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+MODEL_HELP = "A model file or the name of a zoo model; left out: the embedded default."
+
+backend_option = typer.Option(
+    "auto",
+    "--backend",
+    help="auto, onnxruntime, tflite, or with a part: onnxruntime:CUDAExecutionProvider, tflite:xnnpack.",
+)
+confidence_option = typer.Option(0.25, "--confidence", min=0.0, max=1.0, help="Show boxes scored above this.")
+iou_option = typer.Option(None, "--iou", min=0.0, max=1.0, help="Of non-maximum suppression; left out: the head's own.")
+classes_option = typer.Option(None, "--class", help="Only this class, by name or id; may be repeated.")
+threads_option = typer.Option(None, "--threads", min=1, help="Threads inside one inference.")
+head_option = typer.Option(None, "--head", help="Which head reads the outputs, where several fit.")
+card_option = typer.Option(None, "--card", help="A model card (TOML) elsewhere than beside the model.")
+option_option = typer.Option(None, "--option", help="KEY=VALUE for the backend or its provider; may be repeated.")
+json_option = typer.Option(False, "--json", help="Print JSON on standard output.")
+
+
+def parse_options(pairs: Sequence[str] | None) -> dict[str, str]:
+    """KEY=VALUE words as a mapping.
+
+    Raises:
+        UsageError: One has no '='.
+    """
+    parsed = {}
+    for pair in pairs or ():
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--option wants KEY=VALUE, not {pair!r}")
+        parsed[key] = value
+    return parsed
+
+
+def print_json(value: Mapping[str, Any] | Sequence[Any]) -> None:
+    """One JSON document on standard output."""
+    typer.echo(json.dumps(value, indent=2))
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Where tables and progress are drawn; progress goes to standard error, so that pipes stay clean."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, file=sys.stderr if stderr else sys.stdout, soft_wrap=True, highlight=False)
+
+
+@contextmanager
+def progress(label: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """A progress bar with the time left on standard error, where that is a terminal; yields what advances it."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda count: bar.advance(task, count)

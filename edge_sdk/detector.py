@@ -1,0 +1,227 @@
+"""A model, fed with pictures and read as detections."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_sdk.backends import base as backends
+from edge_sdk.backends.base import Array, Session
+from edge_sdk.detections import Detections
+from edge_sdk.device import this_device
+from edge_sdk.errors import BackendError, ModelError, ModelNotFoundError, UsageError, one_line
+from edge_sdk.models import default, zoo
+from edge_sdk.models.card import ModelCard
+from edge_sdk.models.preprocess import Geometry, Preprocessor, as_bgr, image_spec
+from edge_sdk.models.recognise import describe, recognise
+
+log = logging.getLogger("edge_sdk")
+
+
+@dataclass
+class Prepared:
+    """A picture in a model's input arrays, and where it lies in them. Reused from frame to frame."""
+
+    feeds: dict[str, Array]
+    geometry: Geometry | None = None
+
+
+class Detector:
+    """Detects objects in single pictures.
+
+    ``detector(image)`` is `prepare`, `infer` and `decode` in a row; a pipeline may overlap the three.
+
+    Args:
+        model: A file, the name of a zoo model, or None for the embedded default.
+        backend: ``auto`` takes the first that fits and says so in `why`; ``onnxruntime`` and ``tflite`` name one, and
+            ``onnxruntime:CUDAExecutionProvider`` or ``tflite:xnnpack`` its provider or delegate.
+        confidence: Boxes scored above it are returned; 0..1.
+        iou: Intersection over union 0..1 of non-maximum suppression; None is what the head's authors use.
+        classes: Names or ids to return; None returns all.
+        threads: Inside one inference; None is the backend's choice.
+        head: Name of the head, where a model's outputs fit several.
+        card: How to feed and read the model, where it does not say so itself: a card, or the path of one.
+        options: The backend's own; see its class.
+
+    Raises:
+        ModelNotFoundError: No such file or zoo model.
+        ModelError: The file is no model, or nothing tells how to read it; the message says what would.
+        BackendError: The engine cannot open it, or something else became active than was asked for.
+        UsageError: An argument that cannot mean anything.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | None = None,
+        *,
+        backend: str = "auto",
+        confidence: float = 0.25,
+        iou: float | None = None,
+        classes: Sequence[str | int] | None = None,
+        threads: int | None = None,
+        head: str | None = None,
+        card: ModelCard | Path | str | None = None,
+        options: Mapping[str, str] | None = None,
+    ) -> None:
+        _check_fraction("confidence", confidence)
+        if iou is not None:
+            _check_fraction("iou", iou)
+        if threads is not None and threads < 1:
+            raise UsageError(f"threads must be 1 or more, not {threads}")
+        self.path = find_model(model)
+        target = this_device().target
+        part: dict[str, str] = {}
+        if backend == "auto":
+            chosen, self.why = backends.choose(self.path, target)
+        else:
+            chosen, part = backends.named(backend)
+            self.why = "asked for"
+            if (lack := chosen.missing()) is not None:
+                raise BackendError(f"{chosen.name}: {lack}")
+        self.backend = chosen.name
+        self.session: Session = chosen.open(self.path, target, threads=threads, options={**part, **(options or {})})
+        try:
+            self.head, self.card = recognise(self.session, self.path, head=head, card=card)
+            spec = image_spec(self.session.inputs)
+            if spec is None:
+                raise ModelError(f"{self.path.name}: no input is an image: {describe(self.session.inputs)}")
+            self._preprocessor = Preprocessor(self.card, spec)
+            self.confidence = confidence
+            self.iou = iou if iou is not None else self.head.default_iou
+            self.classes = _class_ids(classes, self.card)
+        except BaseException:
+            self.session.close()
+            raise
+        self.own = self.new_prepared()  # for those who run the three in a row, under the lock
+        self.lock = threading.Lock()  # a session is used by one thread at a time, a detector by many
+        log.info(
+            "%s: %s on %s (%s), head %s", self.path.name, self.backend, self.session.active, self.why, self.head.name
+        )
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Class names by id."""
+        return self.card.classes
+
+    def __call__(self, image: NDArray[np.uint8]) -> Detections:
+        """Detects in one picture.
+
+        Args:
+            image: uint8 [h, w, 3] in BGR order, as OpenCV reads it; grey [h, w] and BGRA [h, w, 4] are converted.
+
+        Returns:
+            Boxes in pixels of `image`, best first.
+
+        Raises:
+            UsageError: Not such an array.
+            BackendError: The engine failed.
+        """
+        with self.lock:
+            prepared = self.prepare(image, self.own)
+            return self.decode(self.infer(prepared), prepared)
+
+    def new_prepared(self) -> Prepared:
+        """Input arrays of their own, for a pipeline that fills one while another is inferred."""
+        spec = self._preprocessor.spec
+        return Prepared(self.session.new_feeds({spec.name: self._preprocessor.shape}))
+
+    def prepare(self, image: NDArray[np.uint8], into: Prepared) -> Prepared:
+        """Letterboxes a picture into input arrays. One thread at a time."""
+        picture = as_bgr(image)
+        into.geometry = self._preprocessor(picture, into.feeds[self._preprocessor.spec.name])
+        for name, array in self.head.extra_feeds(into.geometry).items():
+            into.feeds[name] = array
+        return into
+
+    def infer(self, prepared: Prepared) -> Mapping[str, Array]:
+        """Runs the engine. One thread at a time; outputs are valid until the next run."""
+        return self.session.run(prepared.feeds)
+
+    def decode(self, outputs: Mapping[str, Array], prepared: Prepared, *, multi_label: bool = False) -> Detections:
+        """Outputs to boxes in the picture that was prepared.
+
+        Args:
+            outputs: What `infer` returned.
+            prepared: What it was given.
+            multi_label: Every class above the threshold makes a box; evaluation wants that.
+        """
+        if prepared.geometry is None:
+            raise UsageError("decode needs what prepare returned: nothing has been prepared yet")
+        try:
+            found = self.head.decode(
+                outputs,
+                self.card,
+                prepared.geometry,
+                confidence=self.confidence,
+                iou=self.iou if self.iou is not None else 1.0,
+                multi_label=multi_label,
+            )
+        except (ValueError, IndexError, KeyError) as error:
+            raise ModelError(
+                f"{self.path.name}: head {self.head.name!r} cannot read the outputs "
+                f"{describe(self.session.outputs)}: {one_line(error)}"
+            ) from error
+        if self.classes is None:
+            return found
+        return found[np.isin(found.class_id, self.classes)]
+
+    def close(self) -> None:
+        """Frees the engine's memory; may be called twice."""
+        self.session.close()
+
+    def __enter__(self) -> Detector:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Detector({self.path.name!r}, backend={self.backend!r}, active={self.session.active!r})"
+
+
+def find_model(model: str | Path | None) -> Path:
+    """The file of a model.
+
+    Raises:
+        ModelNotFoundError: There is none.
+    """
+    if model is not None:
+        return zoo.resolve(model)
+    embedded = default.path()
+    if embedded is None:
+        raise ModelNotFoundError(
+            "this version of Edge SDK carries no model of its own yet: name one, such as "
+            "Detector('yolox_nano.onnx'), or fetch one with 'edge-sdk models pull nanodet-m' and name that"
+        )
+    return embedded
+
+
+def _check_fraction(name: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise UsageError(f"{name} must be between 0 and 1, not {value}")
+
+
+def _class_ids(classes: Sequence[str | int] | None, card: ModelCard) -> list[int] | None:
+    if classes is None:
+        return None
+    if isinstance(classes, str):
+        classes = [classes]
+    ids = []
+    for wanted in classes:
+        if isinstance(wanted, str) and not wanted.isdigit():
+            if wanted not in card.classes:
+                some = ", ".join(card.classes[:8]) + (", ..." if len(card.classes) > 8 else "")
+                raise UsageError(f"the model has no class {wanted!r}; it has {some}")
+            ids.append(card.classes.index(wanted))
+        else:
+            index = int(wanted)
+            if not 0 <= index < len(card.classes):
+                raise UsageError(f"the model has no class {index}; its {len(card.classes)} classes count from 0")
+            ids.append(index)
+    return ids

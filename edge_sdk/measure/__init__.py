@@ -1,0 +1,1 @@
+"""Everything that yields a figure with a method."""

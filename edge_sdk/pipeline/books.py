@@ -1,0 +1,80 @@
+"""The accounting of a run: every captured frame is processed, dropped for a cause, or in flight."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from edge_sdk.result import Timing
+
+# Percentiles are over the latest frames, so that a run of months needs no more memory than one of minutes.
+WINDOW_FRAMES = 4096
+
+
+@dataclass(frozen=True)
+class Stats:
+    """A run in figures: captured = processed + sum of dropped + in_flight.
+
+    ``percentiles`` gives p50, p90, p99 and max in milliseconds of each stage of `Timing`, over the latest 4096 frames.
+    """
+
+    captured: int
+    processed: int
+    dropped: Mapping[str, int]
+    in_flight: int
+    percentiles: Mapping[str, Mapping[str, float]]
+
+
+class Books:
+    """Counts frames; called from the capture thread and the loop."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._captured = 0
+        self._processed = 0
+        self._dropped: Counter[str] = Counter()
+        self._timings: deque[Timing] = deque(maxlen=WINDOW_FRAMES)
+
+    def captured(self) -> None:
+        """A frame came from the source, readable or not."""
+        with self._lock:
+            self._captured += 1
+
+    def dropped(self, cause: str, count: int = 1) -> None:
+        """Frames that will give no result: "overwritten", "decode_error", "inference_error", "shutdown"."""
+        if count:
+            with self._lock:
+                self._dropped[cause] += count
+
+    def processed(self, timing: Timing) -> None:
+        """A frame gave its result."""
+        with self._lock:
+            self._processed += 1
+            self._timings.append(timing)
+
+    def stats(self) -> Stats:
+        """The figures so far."""
+        with self._lock:
+            dropped = dict(self._dropped)
+            captured, processed, timings = self._captured, self._processed, list(self._timings)
+        return Stats(
+            captured=captured,
+            processed=processed,
+            dropped=dropped,
+            in_flight=captured - processed - sum(dropped.values()),
+            percentiles={
+                field.name: percentiles([getattr(t, field.name) for t in timings]) for field in fields(Timing)
+            },
+        )
+
+
+def percentiles(values: list[float]) -> dict[str, float]:
+    """p50, p90, p99 and max; empty of no values."""
+    if not values:
+        return {}
+    p50, p90, p99 = np.percentile(values, [50, 90, 99])
+    return {"p50": float(p50), "p90": float(p90), "p99": float(p99), "max": float(max(values))}

@@ -1,0 +1,1 @@
+"""Where results go; `edge_sdk.sinks.base` has the protocol."""

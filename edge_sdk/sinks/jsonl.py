@@ -1,0 +1,81 @@
+"""Results as JSON: one object a frame, one frame a line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+
+from edge_sdk.errors import SinkError, one_line
+from edge_sdk.result import Result
+
+
+def as_record(result: Result, class_names: Sequence[str]) -> dict[str, Any]:
+    """A result as plain values: what ``edge-sdk detect --json`` prints for each frame.
+
+    Keys: frame, source, captured_ns, detections (xyxy in source pixels, confidence, class_id, class_name, track_id,
+    and landmarks where the model has them), timing in milliseconds, power.
+    """
+    detections = []
+    for found in result.detections:
+        record: dict[str, Any] = {
+            "xyxy": [round(value, 2) for value in found.xyxy],
+            "confidence": round(found.confidence, 4),
+            "class_id": found.class_id,
+            "class_name": class_names[found.class_id] if found.class_id < len(class_names) else None,
+            "track_id": found.track_id,
+        }
+        if found.landmarks is not None:
+            record["landmarks"] = [[round(x, 2), round(y, 2)] for x, y in found.landmarks]
+        detections.append(record)
+    return {
+        "frame": result.frame.id,
+        "source": result.frame.source,
+        "captured_ns": result.frame.captured_ns,
+        "detections": detections,
+        "timing": {name: round(value, 3) for name, value in asdict(result.timing).items()},
+        "power": None if result.power is None else asdict(result.power),
+    }
+
+
+class JsonlSink:
+    """Writes one JSON object a line; each line is flushed, so that a cut-off run loses none.
+
+    Args:
+        path: The file, or ``-`` for standard output. An existing file is replaced.
+        class_names: Names by class id.
+    """
+
+    def __init__(self, path: str | Path, class_names: Sequence[str]) -> None:
+        self._names = class_names
+        self._stack = ExitStack()
+        self._file: IO[str]
+        if str(path) == "-":
+            self._file = sys.stdout
+            return
+        try:
+            self._file = self._stack.enter_context(Path(path).open("w", encoding="utf-8"))
+        except OSError as error:
+            raise SinkError(f"{path}: cannot be written: {one_line(error)}") from error
+
+    def put(self, result: Result) -> None:
+        try:
+            self._file.write(json.dumps(as_record(result, self._names)) + "\n")
+            self._file.flush()
+        except BrokenPipeError:
+            raise  # whoever read standard output has gone: the command ends quietly
+        except OSError as error:
+            raise SinkError(f"results cannot be written: {one_line(error)}") from error
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def __enter__(self) -> JsonlSink:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()

@@ -1,0 +1,213 @@
+"""An open `cv2.VideoCapture` as a source: what videos, V4L2 cameras and streams have in common."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import cv2
+
+from edge_sdk.errors import BadFrameError
+from edge_sdk.result import Frame
+
+STALE_NS = 100_000_000  # a live source's first frame, read while opening, is not delivered when it is older than this
+FASTEST_FPS = 1000.0  # above this a container's rate is its time base (90000 in some), not a frame rate
+
+
+class CaptureSource:
+    """Reads frames from an open capture; a kind says how it waits, how it is woken and what its end means.
+
+    Args:
+        capture: An open `cv2.VideoCapture`, or anything with its `grab`, `retrieve`, `get` and `release`.
+        name: What the frames say they come from, credentials removed.
+        live: Whether frames come whether they are read or not.
+        total: Frames in all, where that is known.
+    """
+
+    def __init__(self, capture: Any, *, name: str, live: bool, total: int | None = None) -> None:
+        self.name = name
+        self.live = live
+        self.total = total
+        self.fps = nominal_fps(capture)
+        self._capture = capture
+        self._reading = threading.Lock()  # held during a read: a capture must not be released under one
+        self._closing = threading.Event()
+        self._released = False
+        self._next_id = 0
+        self._first: Frame | None = None
+
+    def read(self) -> Frame | None:
+        """The next frame, or None at the end and once closed."""
+        with self._reading:
+            first, self._first = self._first, None
+            if first is not None and not (self.live and time.monotonic_ns() - first.captured_ns > STALE_NS):
+                return first
+            return self._grab()
+
+    def prime(self) -> None:
+        """Reads the first frame now, so that opening fails rather than the first read."""
+        with self._reading:
+            self._first = self._grab()
+
+    def close(self) -> None:
+        """Frees the capture; a blocked `read` in another thread returns None first."""
+        self._closing.set()
+        self._interrupt()
+        with self._reading:
+            if not self._released:
+                self._released = True
+                self._first = None
+                self._capture.release()
+
+    def _grab(self) -> Frame | None:
+        if self._closing.is_set() or not self._wait():
+            return None
+        if not self._capture.grab():
+            return None if self._closing.is_set() else self._ended(self._next_id)
+        captured_ns = time.monotonic_ns()
+        frame_id, self._next_id = self._next_id, self._next_id + 1
+        done, image = self._capture.retrieve()
+        if not done or image is None or image.size == 0:
+            raise BadFrameError(f"{self.name}: frame {frame_id} could not be decoded; it was skipped")
+        if image.ndim == 2 or image.shape[2] == 1:
+            image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+        return Frame(image, frame_id, self.name, captured_ns)
+
+    def _wait(self) -> bool:
+        """Waits until a grab will not block, where that can be known; False once closed."""
+        return True
+
+    def _interrupt(self) -> None:
+        """Makes a blocked grab return."""
+
+    def _ended(self, frames: int) -> Frame | None:
+        """No frame came: returns None for an end, raises SourceError for a loss."""
+        return None
+
+
+def nominal_fps(capture: Any) -> float | None:
+    """The announced frame rate, where it can be one."""
+    fps = float(capture.get(cv2.CAP_PROP_FPS))
+    return fps if math.isfinite(fps) and 0 < fps <= FASTEST_FPS else None
+
+
+def frame_count(capture: Any) -> int | None:
+    """The announced number of frames; a stream announces zero or a negative number."""
+    count = float(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    return int(count) if math.isfinite(count) and 0 < count < 2**53 else None
+
+
+def fourcc_text(capture: Any) -> str:
+    """The codec or pixel format as its four letters: "MJPG", "h264"."""
+    code = int(capture.get(cv2.CAP_PROP_FOURCC))
+    text = "".join(chr((code >> shift) & 0xFF) for shift in (0, 8, 16, 24)).strip("\0 ")
+    return text if text.isprintable() and text else "unknown"
+
+
+class _Shared:
+    """A process-wide setting that several threads may hold at once when they want the same value."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._holders = 0
+        self._value: Any = None
+        self._before: Any = None
+
+    @contextmanager
+    def held(self, value: Any) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: self._holders == 0 or self._value == value)
+            if self._holders == 0:
+                self._value, self._before = value, self._apply(value)
+            self._holders += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._holders -= 1
+                if self._holders == 0:
+                    self._restore(self._before)
+                    self._changed.notify_all()
+
+    def _apply(self, value: Any) -> Any:
+        """Sets the value and returns what to restore."""
+        raise NotImplementedError
+
+    def _restore(self, before: Any) -> None:
+        raise NotImplementedError
+
+
+class _LogLevel(_Shared):
+    """OpenCV's log level: at the top in 4.x, in `cv2.utils.logging` since 4.6."""
+
+    def _apply(self, value: Any) -> Any:
+        module = self._module()
+        before = module.getLogLevel()
+        module.setLogLevel(value)
+        return before
+
+    def _restore(self, before: Any) -> None:
+        self._module().setLogLevel(before)
+
+    @staticmethod
+    def _module() -> Any:
+        return getattr(getattr(cv2, "utils", None), "logging", cv2)
+
+
+class _Environment(_Shared):
+    """Variables for as long as captures are being opened. What the user has set stays."""
+
+    def _apply(self, value: Any) -> Any:
+        added = {name: text for name, text in value.items() if name not in os.environ}
+        os.environ.update(added)
+        return added
+
+    def _restore(self, before: Any) -> None:
+        for name in before:
+            os.environ.pop(name, None)
+
+
+_LOG_LEVEL = _LogLevel()
+_ENVIRONMENT = _Environment()
+_SILENT = 0  # cv::utils::logging::LOG_LEVEL_SILENT
+_AV_LOG_QUIET = "-8"  # libavutil/log.h
+
+
+@contextmanager
+def quiet_opencv() -> Iterator[None]:
+    """Keeps OpenCV's own lines off standard error for a while: our errors say the same in one line."""
+    with _LOG_LEVEL.held(_SILENT):
+        yield
+
+
+def open_ffmpeg(
+    path: str, *, options: str | None = None, open_timeout_s: float | None = None, read_timeout_s: float | None = None
+) -> Any:
+    """Opens a file or URL with FFmpeg; ask `isOpened`.
+
+    OpenCV takes FFmpeg's options and log level from the environment only, so they stand there while it opens.
+    FFmpeg's messages, which show addresses, are kept off standard error unless ``OPENCV_FFMPEG_LOGLEVEL`` is set;
+    OpenCV reads that one once in a process.
+
+    Args:
+        path: A file's path or a URL.
+        options: For FFmpeg, as ``key;value|key;value``; a value of ``OPENCV_FFMPEG_CAPTURE_OPTIONS`` that the user
+            has set is kept instead.
+        open_timeout_s: After which opening fails; OpenCV's default is 30 seconds.
+        read_timeout_s: After which a grab fails; the same.
+    """
+    parameters: list[int] = []
+    if open_timeout_s is not None:
+        parameters += [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, max(1, int(open_timeout_s * 1000))]
+    if read_timeout_s is not None:
+        parameters += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, max(1, int(read_timeout_s * 1000))]
+    variables = {"OPENCV_FFMPEG_LOGLEVEL": _AV_LOG_QUIET}
+    if options is not None:
+        variables["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = options
+    with _ENVIRONMENT.held(variables), quiet_opencv():
+        return cv2.VideoCapture(path, cv2.CAP_FFMPEG, parameters)
