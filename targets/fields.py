@@ -51,16 +51,18 @@ class Place:
         """An error that names the file, the board, the key and what is wrong there."""
         board = f", board {self.board!r}" if self.board else ""
         key = f", {self.key}" if self.key else ""
-        return TargetError(f"{self.file}{board}{key}: {what}")
+        return TargetError(" ".join(f"{self.file}{board}{key}: {what}".split()))
 
 
 def table_of(value: object, place: Place) -> dict[str, Any]:
+    """A table."""
     if not isinstance(value, dict):
         raise place.error(f"must be a table, not {value!r}")
     return value
 
 
 def only(table: Mapping[str, Any], known: Iterable[str], place: Place) -> None:
+    """Refuses a table that has any other key than these."""
     for key in table:
         if key not in known:
             raise place.at(key).error(f"nobody knows this key; it may be {', '.join(sorted(known))}")
@@ -73,6 +75,7 @@ def _required(table: Mapping[str, Any], keys: Iterable[str], place: Place) -> No
 
 
 def text_of(value: object, place: Place) -> str:
+    """One line of text that is not blank."""
     if not isinstance(value, str) or not value.strip() or "\n" in value:
         raise place.error(f"must be one line of text, not {value!r}")
     return value
@@ -110,6 +113,7 @@ def _one_of(value: object, allowed: Iterable[str], place: Place) -> str:
 
 
 def texts_of(value: object, place: Place) -> tuple[str, ...]:
+    """A list of texts, none of them twice."""
     found = tuple(text_of(item, place) for item in _list(value, place))
     if len(set(found)) != len(found):
         raise place.error(f"says something twice: {list(found)}")
@@ -117,6 +121,7 @@ def texts_of(value: object, place: Place) -> tuple[str, ...]:
 
 
 def source_of(value: object, place: Place) -> Source:
+    """One entry of [sources]."""
     table = table_of(value, place)
     only(table, {"text", "confirmed"}, place)
     _required(table, ("text", "confirmed"), place)
@@ -133,6 +138,7 @@ def _cited(table: Mapping[str, Any], sources: Mapping[str, Source], place: Place
 
 
 def facts_of(value: object, sources: Mapping[str, Source], place: Place) -> dict[str, Fact]:
+    """The facts of one table, each with its source."""
     table = table_of(value, place)
     only(table, FACTS, place)
     return {key: _fact(FACTS[key], body, sources, place.at(key)) for key, body in table.items()}

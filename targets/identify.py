@@ -37,7 +37,8 @@ class Identity:
         model: The machine's own model string, or None.
         carrier: The carrier board under a recognised module, "unknown" with its string if it is no known
             one; None where the question does not arise.
-        memory_mib: MemTotal of this machine, which is below the nominal size; None where it is not readable.
+        memory_mib: MemTotal of this machine, which is below the nominal size; None where it is not readable, and
+            with an override, because it is not the target's.
     """
 
     target: Target
@@ -80,8 +81,12 @@ def identify(root: Path = Path("/"), *, cpu_name: str | None = None, override: s
     seen = _recognise(clues, memory_mib(tree))
     if asked is None:
         return seen
-    evidence = (f"asked to act as {asked.name}", f"the machine itself is {seen.target.name} ({seen.confidence})")
-    return replace(seen, target=asked, confidence="override", evidence=(*evidence, *seen.evidence), carrier=None)
+    evidence: tuple[str, ...] = (
+        f"asked to act as {asked.name}",
+        f"the machine itself is {seen.target.name} ({seen.confidence})",
+    )
+    evidence = (*evidence, *seen.evidence)
+    return replace(seen, target=asked, confidence="override", evidence=evidence, carrier=None, memory_mib=None)
 
 
 def here(environ: Mapping[str, str] | None = None) -> Identity:

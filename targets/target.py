@@ -74,8 +74,9 @@ class Rail:
     Attributes:
         name: The board's own name of it, such as "VDD_IN".
         driver: The chip or interface that measures it, such as "ina3221": a file in edge_sdk/sensors.
-        address: Where the driver finds it: "1-0040/VDD_IN" is I2C bus and address, then label; "VDD_IN" is the
-            label alone, on whatever bus; "*" is the only chip of its kind.
+        address: Where the driver finds it. "1-0040/VDD_IN" is I2C bus and address, then label; "VDD_IN" is the
+            label alone, on whatever bus; "*" is the only chip of its kind. An interface has names of its own: a
+            rail of the PMIC, a power supply, or a powercap domain, where "package-*" is every package.
         in_total: Whether the board's total is the sum over this rail. A rail that another one already
             contains is never in the total.
     """
@@ -154,6 +155,9 @@ class Target:
     facts: Mapping[str, Fact]
     notes: tuple[str, ...]
     match: Match
+
+    def __hash__(self) -> int:
+        return hash(self.name)
 
     def is_a(self, name: str) -> bool:
         """Whether this is the table of that name or extends it: an Orin Nano 4 GB is a `jetson-orin-nano`."""

@@ -85,9 +85,7 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         if debug:
             raise
-        typer.echo(f"edge-sdk: internal error, {type(error).__name__}: {one_line(error)} (--debug shows where)", err=True)
+        typer.echo(
+            f"edge-sdk: internal error, {type(error).__name__}: {one_line(error)} (--debug shows where)", err=True
+        )
         sys.exit(EXIT_FAILED)
-
-
-if __name__ == "__main__":
-    main()

@@ -62,7 +62,7 @@ def command(
             sinks.append(JsonlSink("-" if as_json or jsonl is None else jsonl, names))
             stack.callback(sinks[-1].close)
         if save is not None:
-            sinks.append(picture_sink(save, names, camera.source.fps))
+            sinks.append(picture_sink(save, names, camera.source.fps, live=camera.source.live))
             stack.callback(sinks[-1].close)
         quiet = as_json or jsonl == "-"
         with shared.progress(f"{camera.source.name}", total=_expected(camera, frames)) as advance:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from edge_sdk.cli.shared import console, json_option, print_json
-from edge_sdk.errors import ChecksumError, DownloadError, EdgeSdkError, UsageError, one_line
+from edge_sdk.errors import ChecksumError, DownloadError, EdgeSdkError, ModelError, UsageError, one_line
 
 if TYPE_CHECKING:
     from edge_sdk.models.zoo import Progress, Store, ZooModel
@@ -188,7 +188,7 @@ def _pull_one(store: Store, model: ZooModel) -> tuple[Path, bool]:
     copy = store.locate(model)
     if copy:
         typer.echo(f"{model.name}: already here ({copy.where})", err=True)
-        return copy.path, False
+        return store.pull(model.name), False
     with _shown(model) as progress:
         path = store.pull(model.name, progress=progress)
     typer.echo(f"{model.name}: fetched, checksum right", err=True)
@@ -230,7 +230,7 @@ def _quarters(name: str) -> Callable[[int, int], None]:
 
 
 def _verify_cache(store: Store) -> Iterator[dict[str, Any]]:
-    from edge_sdk.models.zoo import STAMP_SUFFIX, check
+    from edge_sdk.models.zoo import STAMP_SUFFIX
 
     known = {model.file: model for model in store.models.values()}
     for path in sorted(store.cache.iterdir()) if store.cache.is_dir() else ():
@@ -238,7 +238,7 @@ def _verify_cache(store: Store) -> Iterator[dict[str, Any]]:
             continue
         model = known.get(path.name)
         if model:
-            state = "right" if check(path) == model.sha256 else "wrong"
+            state = _state(path, model.sha256)
         elif path.suffix == ".part" and path.stem in known:
             model, state = known[path.stem], "unfinished"
         else:
@@ -248,26 +248,33 @@ def _verify_cache(store: Store) -> Iterator[dict[str, Any]]:
 
 def _verify_folders(store: Store) -> Iterator[dict[str, Any]]:
     """The zoo's files in the offline folders; what else lies there is the user's own."""
-    from edge_sdk.models.zoo import check, scan
+    from edge_sdk.models.zoo import scan
 
     by_file = {model.file: model for model in store.models.values()}
-    by_sha256 = {model.sha256: model for model in store.models.values()}
-    sizes = {model.size_bytes for model in store.models.values()}
+    by_size: dict[int, list[ZooModel]] = {}
+    for model in store.models.values():
+        by_size.setdefault(model.size_bytes, []).append(model)
     for folder in store.folders:
         for path in scan(folder):
-            if path.name not in by_file and path.stat().st_size not in sizes:
-                continue
-            model = by_sha256.get(check(path))
             named = by_file.get(path.name)
-            if model or named:
-                wrong = named is not None and model is not named
-                name = named.name if named else model.name if model else None
-                yield {
-                    "path": str(path),
-                    "where": "offline",
-                    "name": name,
-                    "state": "wrong" if wrong else "right",
-                }
+            if named:
+                state = _state(path, named.sha256)
+                yield {"path": str(path), "where": "offline", "name": named.name, "state": state}
+                continue
+            for model in by_size.get(path.stat().st_size, ()):
+                if _state(path, model.sha256) == "right":
+                    yield {"path": str(path), "where": "offline", "name": model.name, "state": "right"}
+
+
+def _state(path: Path, expected: str) -> str:
+    """What the file's bytes say, read now."""
+    from edge_sdk.models.zoo import check
+
+    try:
+        return "right" if check(path) == expected else "wrong"
+    except ModelError as error:
+        typer.echo(one_line(error), err=True)
+        return "wrong"
 
 
 def _names(failed: list[tuple[str, EdgeSdkError]]) -> str:

@@ -31,7 +31,7 @@ from typing import IO, Any
 from edge_sdk.errors import ChecksumError, DownloadError, EdgeSdkError, one_line
 from edge_sdk.models.zoo import Progress, sha256_of
 
-_LOG = logging.getLogger(__name__)
+_LOG = logging.getLogger("edge_sdk")
 _CHUNK_BYTES = 1 << 16
 _LONGEST_WAIT_S = 30.0
 _LOCK_POLL_S = 0.1
@@ -97,12 +97,13 @@ def fetch(
             return target
         transfer = _Transfer(file, url, size_bytes, target.parent, progress, patience)
         transfer.complete()
-        if transfer.pieces > 1 and sha256_of(file) != sha256:
+        found = sha256_of(file)
+        if found != sha256 and transfer.mixed:
             # The pieces may stem from different files: one try in one piece.
             _LOG.info("%s: the pieces do not fit together, starting again", _shown(url))
             transfer.restart()
             transfer.complete()
-        found = sha256_of(file)
+            found = sha256_of(file)
         if found != sha256:
             part.unlink(missing_ok=True)
             raise ChecksumError(
@@ -145,12 +146,12 @@ class _Transfer:
         self.have = os.fstat(file.fileno()).st_size
         if self.have > size_bytes:
             self.restart()
-        self.pieces = 1 if self.have else 0  # what an earlier run left is one
+        self.mixed = self.have > 0  # the bytes may stem from several answers, and those from different files
 
     def restart(self) -> None:
         """Drops what came so far."""
         self.file.truncate(0)
-        self.have, self.pieces, self.etag = 0, 0, None
+        self.have, self.mixed, self.etag = 0, False, None
 
     def claim(self) -> str:
         """Words on a length that cannot be right, for a message."""
@@ -238,7 +239,7 @@ class _Transfer:
             raise DownloadError(f"{_shown(self.url)}: the server answered {response.status} without a file")
         etag = response.headers.get("ETag")
         self.etag = etag if etag and not etag.startswith("W/") else None  # a weak one does not vouch for bytes
-        self.pieces += 1
+        self.mixed = self.have > 0
 
     def _pour(self, response: Any) -> None:
         window_start, window_bytes = time.monotonic(), 0

@@ -140,7 +140,7 @@ class Preprocessor:
         return geometry
 
     def _convert(self, rows: slice, out: Array) -> None:
-        canvas, image = self._canvas[rows], out[0]
+        canvas, image = self._canvas[rows], out[0] if out.ndim == 4 else out
         if self.card.layout == "nhwc":
             if self.card.colour == "rgb":
                 canvas = cv2.cvtColor(canvas, cv2.COLOR_BGR2RGB, dst=self._rgb[rows])

@@ -36,7 +36,7 @@ Progress = Callable[[int, int], None]
 
 STAMP_SUFFIX = ".verified"
 
-_LOG = logging.getLogger(__name__)
+_LOG = logging.getLogger("edge_sdk")
 _SCAN_DEPTH = 4  # folders below a model folder
 _SCAN_ENTRIES = 20_000  # in one model folder: EDGE_SDK_MODELS=/ must not hang
 _SETTLED_NS = 2_000_000_000  # a file that changed within 2 s may change again without its times showing it
@@ -274,6 +274,8 @@ class Store:
         model = self.model(name)
         copy = self.locate(model)
         if copy:
+            if copy.where == "offline":
+                self._drop_damaged(model)
             return copy.path
         from edge_sdk.models.download import fetch  # the network modules, only when it comes to that
 
@@ -299,6 +301,13 @@ class Store:
         raise ModelNotFoundError(
             f"there is no file and no zoo model {text!r}{_close(text, pool)}; see edge-sdk models list"
         )
+
+    def _drop_damaged(self, model: ZooModel) -> None:
+        """Removes a cached file that is never used: it has the model's name, and its bytes are wrong."""
+        damaged = self.cache / model.file
+        if damaged.is_file():
+            with suppress(OSError):  # as it was, then: still not used, and `verify` still names it
+                damaged.unlink()
 
     def _present(self, model: ZooModel) -> Path:
         copy = self.locate(model)
@@ -385,8 +394,7 @@ def check(path: Path) -> str:
 
 # --- remembering what was verified ---------------------------------------------------------------
 #
-# 36 MB take a third of a second to hash on a small board. So a verified file is remembered by its
-# identity: device, inode, size, and the times of its last write and last change. The kernel sets the time of
+# A start should not wait until 36 MB are hashed. So a verified file is remembered by its identity: device, inode, size, and the times of its last write and last change. The kernel sets the time of
 # change at every write and rename and nobody can set it back, so bytes that were exchanged show. Within a process
 # that holds for every file; across processes only in the cache, in a stamp beside the file, because a
 # medium that was mounted anew may give another file the same identity.

@@ -25,14 +25,19 @@ class VideoSink:
         path: Ends in .mp4, .avi or .mkv.
         class_names: Names by class id.
         fps: Frames a second of the file.
+        live: Frames have gaps where some were dropped: each is shown until the next, so that the clip plays at the
+            speed of life. Otherwise every frame is one frame of the clip.
     """
 
-    def __init__(self, path: Path, class_names: Sequence[str], fps: float) -> None:
+    def __init__(self, path: Path, class_names: Sequence[str], fps: float, *, live: bool = False) -> None:
         if path.suffix.lower() not in _CODECS:
             raise SinkError(f"{path}: a video ends in {', '.join(_CODECS)}")
         self._path = path
         self._names = class_names
         self._fps = fps
+        self._live = live
+        self._began_ns = 0
+        self._written = 0
         self._stack = ExitStack()
         self._temporary = self._stack.enter_context(replacing(path))
         self._writer: cv2.VideoWriter | None = None
@@ -42,6 +47,7 @@ class VideoSink:
         image = draw(result.frame.image.copy(), result.detections, self._names)
         height, width = image.shape[:2]
         if self._writer is None:
+            self._began_ns = result.frame.captured_ns
             self._size = (width, height)
             codec = cv2.VideoWriter.fourcc(*_CODECS[self._path.suffix.lower()])
             self._writer = cv2.VideoWriter(str(self._temporary), codec, self._fps, self._size)
@@ -49,7 +55,12 @@ class VideoSink:
                 raise SinkError(f"{self._path}: this OpenCV cannot write such a video; try .avi")
         if (width, height) != self._size:
             image = cv2.resize(image, self._size)  # a video has one size; photos in a folder have many
-        self._writer.write(image)
+        due = (
+            int((result.frame.captured_ns - self._began_ns) / 1e9 * self._fps) + 1 if self._live else self._written + 1
+        )
+        for _ in range(due - self._written):
+            self._writer.write(image)
+        self._written = max(self._written, due)
 
     def close(self) -> None:
         if self._writer is None:
@@ -101,12 +112,14 @@ class PhotoSink:
         self.close()
 
 
-def picture_sink(path: Path, class_names: Sequence[str], fps: float | None) -> VideoSink | PhotoSink:
+def picture_sink(
+    path: Path, class_names: Sequence[str], fps: float | None, *, live: bool = False
+) -> VideoSink | PhotoSink:
     """The sink for a path: a video for .mp4, .avi and .mkv, one photo for .jpg and its like, else a folder of photos.
 
     Raises:
         SinkError: The folder is not there, or cannot be written.
     """
     if path.suffix.lower() in _CODECS:
-        return VideoSink(path, class_names, fps or 10.0)  # photos become a slide show at 10 a second
+        return VideoSink(path, class_names, fps or 10.0, live=live)  # photos become a slide show at 10 a second
     return PhotoSink(path, class_names)

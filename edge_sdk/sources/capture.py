@@ -53,6 +53,7 @@ class CaptureSource:
         """Reads the first frame now, so that opening fails rather than the first read."""
         with self._reading:
             self._first = self._grab()
+            self.fps = nominal_fps(self._capture)
 
     def close(self) -> None:
         """Frees the capture; a blocked `read` in another thread returns None first."""

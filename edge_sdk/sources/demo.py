@@ -87,7 +87,7 @@ class DemoKind:
             fps=request.fps or FPS,
         )
 
-    def find(self, root: Path) -> Sequence[FoundCamera]:  # noqa: ARG002
+    def find(self, root: Path) -> Sequence[FoundCamera]:
         """The demo is asked for by name, never found."""
         return ()
 
@@ -118,7 +118,7 @@ class Scene:
 
     def frame(self, frame_id: int, fps: float = FPS) -> NDArray[np.uint8]:
         """The picture with this number: uint8 [height, width, 3] BGR, a new array."""
-        image = self._backdrop.copy()
+        image: NDArray[np.uint8] = self._backdrop.copy()
         for walker in WALKERS:
             self._draw(image, walker, frame_id / fps)
         return image
@@ -182,7 +182,9 @@ def sample_photo() -> Path:
     if not photo.is_file():  # Debian keeps the data under /usr/share
         photo = Path(importlib.import_module("matplotlib").get_data_path()) / "sample_data" / PHOTO
     if not photo.is_file():
-        raise SourceError(f"demo: matplotlib is here without its sample photo; {extra_hint('demo')} in a new venv brings it")
+        raise SourceError(
+            f"demo: matplotlib is here without its sample photo; {extra_hint('demo')} in a new venv brings it"
+        )
     return photo
 
 

@@ -130,7 +130,7 @@ def photos_like(pattern: str) -> list[Path]:
         SourceNotFoundError: Nothing matches.
         SourceError: What matches are no photos.
     """
-    matches = [Path(match) for match in glob.glob(pattern, recursive=True)]  # noqa: PTH207: keeps the pattern's own form
+    matches = [Path(match) for match in glob.glob(pattern, recursive=True)]  # noqa: PTH207 - patterns may be absolute
     photos = [path for path in matches if _is_photo_name(path.name) and path.is_file()]
     if not matches:
         raise SourceNotFoundError(f"{pattern}: nothing matches this pattern, seen from {Path.cwd()}; mind upper case")
@@ -222,7 +222,7 @@ def missing_file(path: Path) -> SourceNotFoundError:
     if not folder.is_dir():
         return SourceNotFoundError(f"{path}: no such file, and no folder {folder}, seen from {Path.cwd()}")
     wanted = path.stem.casefold()
-    near = [name for name in sorted(os.listdir(folder)) if Path(name).stem.casefold() == wanted]
+    near = sorted(entry.name for entry in folder.iterdir() if entry.stem.casefold() == wanted)
     mend = f"there is {near[0]}" if near else f"check the name and the folder {folder.resolve()}"
     return SourceNotFoundError(f"{path}: no such file; {mend}")
 

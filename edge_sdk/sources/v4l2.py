@@ -140,17 +140,15 @@ class V4l2Kind:
         return source
 
     def find(self, root: Path) -> Sequence[FoundCamera]:
-        """The nodes that are cameras: by their driver's word where it can be asked, by their names in a captured tree."""
+        """The nodes that are cameras: by their driver's word, or in a captured tree by their names."""
         found = []
         folder = root / "sys/class/video4linux"
         for entry in sorted(folder.glob("video[0-9]*"), key=lambda path: natural_key(path.name)):
             label, index = _text(entry / "name"), _text(entry / "index")
             node = root / "dev" / entry.name
             capability = query_capability(node) if node.is_char_device() else None
-            if capability is not None:
-                is_camera = capability.is_camera
-            else:
-                is_camera = index in ("", "0")  # a webcam's further nodes are metadata
+            first = index in ("", "0")  # a webcam's further nodes are metadata
+            is_camera = first if capability is None else capability.is_camera
             if is_camera and not BLOCKS.search(label):
                 found.append(FoundCamera(f"/dev/{entry.name}", label or entry.name))
         return found
@@ -245,7 +243,7 @@ def holders_of(node: Path, processes: Path = Path("/proc")) -> list[str]:
         if int(process.name) == os.getpid():
             continue
         try:
-            links = [os.readlink(link) for link in (process / "fd").iterdir()]
+            links = [str(link.readlink()) for link in (process / "fd").iterdir()]
         except OSError:
             continue
         if wanted in links:
@@ -258,7 +256,7 @@ def _descriptors_of(node: Path) -> list[int]:
     wanted, found = str(node.resolve()), []
     for link in Path("/proc/self/fd").iterdir():
         try:
-            if os.readlink(link) == wanted:
+            if str(link.readlink()) == wanted:
                 found.append(int(link.name))
         except OSError:
             continue

@@ -62,7 +62,7 @@ class VideoKind:
         except SourceError as error:
             source.close()
             raise SourceError(
-                f"{path}: no frame can be decoded (codec {codec}); convert it with: ffmpeg -i {path} -c:v libx264 out.mp4"
+                f"{path}: no frame can be decoded (codec {codec}); convert it: ffmpeg -i {path} -c:v libx264 out.mp4"
             ) from error
         return source
 

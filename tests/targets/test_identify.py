@@ -370,6 +370,9 @@ class TestOverride:
             "the machine itself is raspberry-pi-5 (exact)",
         )
 
+    def test_the_memory_of_this_machine_is_not_the_other_targets(self) -> None:
+        assert identify(override="raspberry-pi-zero-2-w").memory_mib is None
+
     def test_the_environment_names_a_captured_tree(self, make_board: MakeBoard) -> None:
         root = make_board(("raspberrypi,5-model-b", "brcm,bcm2712"))
         assert here({"EDGE_SDK_ROOT": str(root)}).target.name == "raspberry-pi-5"

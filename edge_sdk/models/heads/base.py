@@ -242,7 +242,10 @@ def finish(
         iou: For suppression, or None for an end-to-end model, whose boxes are only sorted.
         landmarks: float32 [m, k, 2] in model pixels, or None.
     """
-    sound = np.flatnonzero((np.abs(boxes_xyxy) < _FAR).all(axis=1) & np.isfinite(scores))
+    whole = (np.abs(boxes_xyxy) < _FAR).all(axis=1) & np.isfinite(scores)
+    if landmarks is not None:
+        whole &= (np.abs(landmarks) < _FAR).all(axis=(1, 2))
+    sound = np.flatnonzero(whole)
     if len(sound) < len(scores):
         boxes_xyxy, scores, class_id = boxes_xyxy[sound], scores[sound], class_id[sound]
         landmarks = None if landmarks is None else landmarks[sound]

@@ -17,7 +17,7 @@ import numpy as np
 from edge_sdk.backends.base import Array, TensorSpec
 from edge_sdk.detections import Detections
 from edge_sdk.models.card import ModelCard
-from edge_sdk.models.heads.base import finish, image_input
+from edge_sdk.models.heads.base import finish_chosen, image_input
 from edge_sdk.models.heads.ssd import decode_postprocess, is_efficientdet, raw_pixels, roles
 from edge_sdk.models.labels import COCO_90
 from edge_sdk.models.preprocess import Geometry, image_spec
@@ -74,12 +74,11 @@ class EfficientdetHead:
         multi_label: bool,
     ) -> Detections:
         if len(outputs) > 1:
-            return decode_postprocess(outputs, card, geometry, confidence)
+            return decode_postprocess(outputs, card, geometry, confidence=confidence, multi_label=multi_label)
         (output,) = outputs.values()
         rows = output[0]
-        rows = rows[(rows[:, 5] > confidence) & (rows[:, 6] >= 1) & (rows[:, 6] <= len(card.classes))]
-        class_id = rows[:, 6].astype(np.int32) - 1
-        return finish(rows[:, [2, 1, 4, 3]].astype(np.float32), rows[:, 5], class_id, geometry, None)
+        corners, scores, classes = rows[:, [2, 1, 4, 3]], rows[:, 5], rows[:, 6] - 1
+        return finish_chosen(corners, scores, classes, card, geometry, confidence=confidence, multi_label=multi_label)
 
 
 def _is_rows(outputs: Sequence[TensorSpec]) -> bool:

@@ -17,7 +17,7 @@ import numpy as np
 from edge_sdk.backends.base import Array, TensorSpec
 from edge_sdk.detections import Detections
 from edge_sdk.models.card import ModelCard
-from edge_sdk.models.heads.base import finish, image_input
+from edge_sdk.models.heads.base import finish_chosen, from_fractions, image_input
 from edge_sdk.models.labels import COCO_90
 from edge_sdk.models.preprocess import Geometry, image_spec
 
@@ -67,7 +67,7 @@ class SsdHead:
         iou: float,
         multi_label: bool,
     ) -> Detections:
-        return decode_postprocess(outputs, card, geometry, confidence)
+        return decode_postprocess(outputs, card, geometry, confidence=confidence, multi_label=multi_label)
 
 
 def is_efficientdet(spec: TensorSpec) -> bool:
@@ -89,10 +89,10 @@ def raw_pixels(spec: TensorSpec) -> tuple[float, float] | None:
 
 def roles(shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, str, str, str] | None:
     """The names of boxes, classes, scores and count, by the numbers in the names; None: not this op's outputs."""
-    numbers = {name: _NUMBERED.fullmatch(name) for name in shapes}
-    if len(shapes) != 4 or not all(numbers.values()):
+    found = {name: match for name in shapes if (match := _NUMBERED.fullmatch(name)) is not None}
+    if len(shapes) != 4 or len(found) != 4:
         return None
-    first, second, third, last = sorted(shapes, key=lambda name: int(numbers[name][1] or 0))  # type: ignore[index]
+    first, second, third, last = sorted(found, key=lambda name: int(found[name][1] or 0))
     ordered = (first, second, third, last)
     if len(shapes[first]) < 2:
         ordered = (last, third, second, first)
@@ -103,19 +103,14 @@ def roles(shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, str, str, str] | 
 
 
 def decode_postprocess(
-    outputs: Mapping[str, Array], card: ModelCard, geometry: Geometry, confidence: float
+    outputs: Mapping[str, Array], card: ModelCard, geometry: Geometry, *, confidence: float, multi_label: bool
 ) -> Detections:
-    """Detections from the op's four results; suppression is done already."""
-    ordered = roles({name: output.shape for name, output in outputs.items()})
-    assert ordered is not None  # noqa: S101 - the model was recognised by the same rule
-    boxes, classes, scores, _ = (outputs[name] for name in ordered)
-    # Places past the count hold score 0; a class that the card does not name is a broken model's.
-    alive = (scores[0] > confidence) & (classes[0] >= 0) & (classes[0] < len(card.classes))
-    height, width = card.input_hw
-    corners = boxes[0][alive][:, [1, 0, 3, 2]].astype(np.float32)
-    with np.errstate(over="ignore"):
-        corners *= np.asarray([width, height, width, height], np.float32)
-    return finish(corners, scores[0][alive], classes[0][alive].astype(np.int32), geometry, None)
+    """Detections from the op's four results; suppression is done, and places past the count hold score 0."""
+    # Other names pass only with a card written by hand; then the op's own order is believed.
+    ordered = roles({name: output.shape for name, output in outputs.items()}) or tuple(outputs)
+    boxes, classes, scores = (outputs[name][0] for name in ordered[:3])
+    corners = from_fractions(boxes[:, [1, 0, 3, 2]], card)
+    return finish_chosen(corners, scores, classes, card, geometry, confidence=confidence, multi_label=multi_label)
 
 
 HEAD = SsdHead()

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from edge_sdk.backends.base import Array, TensorSpec
 from edge_sdk.detections import Detections
 from edge_sdk.models.card import ModelCard
-from edge_sdk.models.heads.base import finish, image_input
+from edge_sdk.models.heads.base import finish, from_fractions, image_input
 from edge_sdk.models.labels import FACE
 from edge_sdk.models.preprocess import Geometry, image_spec
 
@@ -57,7 +57,7 @@ class UltrafaceHead:
         iou: float,
         multi_label: bool,
     ) -> Detections:
-        alive, scores, boxes = face_rows(outputs, confidence)
+        _, scores, boxes = face_rows(outputs, confidence)
         return finish_faces(boxes, scores, card, geometry, iou)
 
 
@@ -109,7 +109,7 @@ def priors(input_hw: tuple[int, int]) -> NDArray[np.float32]:
             (np.arange(rows) + 0.5) / rows, (np.arange(columns) + 0.5) / columns, sizes, indexing="ij"
         )
         levels.append(np.stack([x, y, size / width, size / height], axis=-1).reshape(-1, 4))
-    boxes_cxcywh = np.clip(np.concatenate(levels), 0, 1).astype(np.float32)
+    boxes_cxcywh: NDArray[np.float32] = np.clip(np.concatenate(levels), 0, 1).astype(np.float32)
     boxes_cxcywh.flags.writeable = False
     return boxes_cxcywh
 
@@ -127,11 +127,8 @@ def face_rows(
 def finish_faces(
     corners: NDArray[np.float32], scores: NDArray[np.float32], card: ModelCard, geometry: Geometry, iou: float
 ) -> Detections:
-    """Faces from corners in 0..1 of the input."""
-    height, width = card.input_hw
-    with np.errstate(over="ignore"):
-        boxes = corners * np.asarray([width, height, width, height], np.float32)
-    return finish(boxes, scores, np.zeros(len(scores), np.int32), geometry, iou)
+    """Faces from corners as fractions of the input."""
+    return finish(from_fractions(corners, card), scores, np.zeros(len(scores), np.int32), geometry, iou)
 
 
 HEAD = UltrafaceHead()

@@ -52,10 +52,9 @@ class UltrafaceRawHead:
     ) -> Detections:
         alive, scores, deltas = face_rows(outputs, confidence)
         prior = priors(card.input_hw)[alive]
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore"):  # what a broken model writes is dropped by `finish`
             centre = deltas[:, :2] * CENTRE_VARIANCE * prior[:, 2:] + prior[:, :2]
-            # A face is at most some pictures wide: a broken model must not overflow.
-            size = np.exp(np.minimum(deltas[:, 2:] * SIZE_VARIANCE, 20)) * prior[:, 2:]
+            size = np.exp(deltas[:, 2:] * SIZE_VARIANCE) * prior[:, 2:]
         corners = cxcywh_to_xyxy(np.concatenate([centre, size], axis=1))
         return finish_faces(corners, scores, card, geometry, iou)
 

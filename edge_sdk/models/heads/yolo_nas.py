@@ -42,8 +42,9 @@ class YoloNasHead:
         layout, input_hw = image
         rows = outputs[0].shape[1]
         if rows == -1:
-            # Open on both sides, the names are all there is: UltraFace and the DETRs have names of their own.
-            if {output.name for output in outputs} & {"boxes", "scores", "pred_boxes", "dets"}:
+            # Open on both sides, the names are all there is: UltraFace and the DETRs have names of their own, or are
+            # Keras graphs. Super-gradients writes ONNX, with channels first.
+            if layout == "nhwc" or {output.name for output in outputs} & {"boxes", "scores", "pred_boxes", "dets"}:
                 return None
         elif rows != sum(grid_cells(input_hw, STRIDES)):
             return None

@@ -20,8 +20,8 @@ from edge_sdk.models.heads.base import cxcywh_to_xyxy, finish, grid_cells, image
 from edge_sdk.models.labels import COCO_80, names_for
 from edge_sdk.models.preprocess import Geometry
 
-STRIDES = (8, 16, 32)
-PYRAMIDS = (STRIDES, (8, 16, 32, 64), (4, 8, 16, 32))  # plain, P6, P2
+STRIDES: tuple[int, ...] = (8, 16, 32)
+PYRAMIDS: tuple[tuple[int, ...], ...] = (STRIDES, (8, 16, 32, 64), (4, 8, 16, 32))  # plain, P6, P2
 
 _YOLOX_COCO = len(COCO_80) + 5
 _DETR_QUERIES = 300  # RT-DETR's [1, 300, open] is not 296 classes here
@@ -43,11 +43,11 @@ class Yolov8Head:
         layout, input_hw = image
         _, first, second = outputs[0].shape
         if first == 4 + count:
-            pyramids, cells = PYRAMIDS, second
+            cells, pyramids = second, PYRAMIDS
             if cells == -1 and first == _DETR_QUERIES:
                 return None
         else:
-            pyramids, cells = (STRIDES,), first
+            cells, pyramids = first, (STRIDES,)
             if second == _YOLOX_COCO:
                 return None  # COCO's eighty, objectness and four box values: YOLOX, not 81 classes here
         if cells not in (-1, *(sum(grid_cells(input_hw, strides)) for strides in pyramids)):
