@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edge_sdk.detector import Detector
 from edge_sdk.device import system_root
-from edge_sdk.errors import BackendError, BadFrameError, SourceError, SourceNotFoundError, UsageError
+from edge_sdk.errors import BadFrameError, SourceError, SourceNotFoundError, UsageError
 from edge_sdk.models.card import ModelCard
 from edge_sdk.pipeline.books import Books, Stats
 from edge_sdk.pipeline.mailbox import Mailbox
@@ -144,7 +144,7 @@ class Camera:
                 outputs = detector.infer(prepared)
                 inferred = time.monotonic_ns()
                 detections = detector.decode(outputs, prepared)
-        except BackendError:
+        except BaseException:
             self._books.dropped("inference_error")
             raise
         done = time.monotonic_ns()

@@ -136,20 +136,25 @@ class Detector:
         picture = as_bgr(image)
         into.geometry = self._preprocessor(picture, into.feeds[self._preprocessor.spec.name])
         for name, array in self.head.extra_feeds(into.geometry).items():
-            into.feeds[name] = array
+            if name in into.feeds:  # a head knows the inputs of all its layouts; this model may have fewer
+                into.feeds[name] = array
         return into
 
     def infer(self, prepared: Prepared) -> Mapping[str, Array]:
         """Runs the engine. One thread at a time; outputs are valid until the next run."""
         return self.session.run(prepared.feeds)
 
-    def decode(self, outputs: Mapping[str, Array], prepared: Prepared, *, multi_label: bool = False) -> Detections:
+    def decode(
+        self, outputs: Mapping[str, Array], prepared: Prepared, *, multi_label: bool = False, clip: bool = True
+    ) -> Detections:
         """Outputs to boxes in the picture that was prepared.
 
         Args:
             outputs: What `infer` returned.
             prepared: What it was given.
             multi_label: Every class above the threshold makes a box; evaluation wants that.
+            clip: Cut boxes at the picture's edges and drop those outside it. Published accuracies are of boxes as the
+                model writes them, so evaluation does not.
         """
         if prepared.geometry is None:
             raise UsageError("decode needs what prepare returned: nothing has been prepared yet")
@@ -167,6 +172,12 @@ class Detector:
                 f"{self.path.name}: head {self.head.name!r} cannot read the outputs "
                 f"{describe(self.session.outputs)}: {one_line(error)}"
             ) from error
+        if clip:
+            height, width = prepared.geometry.source_hw
+            np.clip(found.xyxy, 0, np.array([width, height, width, height], np.float32), out=found.xyxy)
+            inside = (found.xyxy[:, 2] > found.xyxy[:, 0]) & (found.xyxy[:, 3] > found.xyxy[:, 1])
+            if not inside.all():
+                found = found[inside]
         if self.classes is None:
             return found
         return found[np.isin(found.class_id, self.classes)]

@@ -100,7 +100,7 @@ def fits(model: str) -> dict[str, Any]:
         detector(np.zeros((720, 1280, 3), np.uint8))
         used = resident_mib() - before
         found = sorted({layer.precision for layer in detector.session.layers() if layer.precision is not None})
-        native = identity.target.precisions.get(detector.backend, ())
+        native = {backend: list(values) for backend, values in identity.target.precisions.items()}
         report: dict[str, Any] = {
             "model": detector.path.name,
             "backend": detector.backend,
@@ -109,17 +109,18 @@ def fits(model: str) -> dict[str, Any]:
             "head": detector.head.name,
             "file_mib": round(detector.path.stat().st_size / 2**20, 2),
             "resident_mib": round(used, 1),
-            "memory_mib": identity.memory_mib if identity.confidence != "override" else identity.target.memory_mib,
+            "memory_mib": identity.memory_mib or identity.target.memory_mib,
             "layer_precisions": found,
-            "native_precisions": list(native),
+            "native_precisions": native,
         }
     reasons = []
-    emulated = [precision for precision in found if native and precision not in native]
-    if emulated:
-        reasons.append(
-            f"{', '.join(emulated)} is not native to {identity.target.name} on {report['backend']} "
-            f"({', '.join(native)} is): it will run in another precision, or slowly"
-        )
+    for backend, precisions in native.items():
+        foreign = [precision for precision in found if precision not in precisions]
+        if foreign:
+            reasons.append(
+                f"{', '.join(foreign)} is not native to {backend} on {identity.target.name} "
+                f"({', '.join(precisions)} is): there it is refused, converted or slow"
+            )
     memory = report["memory_mib"]
     tight = memory is not None and used > memory / 2
     if tight:

@@ -21,7 +21,7 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
     except OSError as error:
-        raise SinkError(f"{path}: cannot be written: {one_line(error)}") from error
+        raise SinkError(f"{path}: cannot be written: {error.strerror or one_line(error)} ({path.parent})") from error
     os.close(handle)
     temporary = Path(name)
     try:

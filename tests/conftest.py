@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,9 +20,26 @@ def shared() -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """No test reads or fills the cache of whoever runs it."""
     for name in ("EDGE_SDK_TARGET", "EDGE_SDK_MODELS", "EDGE_SDK_ROOT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("EDGE_SDK_CACHE", str(tmp_path_factory.mktemp("cache")))
-    yield
+
+
+@pytest.fixture(scope="session")
+def yolox(shared: Path) -> Path:
+    """A real detector: YOLOX-nano, COCO's eighty classes."""
+    return shared / "models/yolox_nano/yolox_nano.onnx"
+
+
+@pytest.fixture(scope="session")
+def bear(shared: Path) -> Path:
+    """A real photo of one bear."""
+    return shared / "data/coco_eval/images/000000000285.jpg"
+
+
+@pytest.fixture(scope="session")
+def highway(shared: Path) -> Path:
+    """A real clip: 38 frames of 1280x720 at 25 a second, two cars in each."""
+    return shared / "data/videos/highway_cars_test_video.mp4"

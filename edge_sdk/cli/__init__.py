@@ -41,22 +41,27 @@ def build() -> typer.Typer:
     return app
 
 
-def _options(
-    ctx: typer.Context,
-    version: bool = typer.Option(False, "--version", help="Print the version and stop."),
-    verbose: bool = typer.Option(False, "--verbose", "-v", help="Say on standard error what is chosen and why."),
-    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),  # read by main
-) -> None:
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         from edge_sdk import __version__
 
         typer.echo(f"edge-sdk {__version__}")
         raise typer.Exit
-    logging.basicConfig(
-        level=logging.DEBUG if debug else logging.INFO if verbose else logging.WARNING,
-        format="%(levelname)s: %(message)s",
-        stream=sys.stderr,
-    )
+
+
+def _options(
+    ctx: typer.Context,
+    version: bool = typer.Option(
+        False, "--version", help="Print the version and stop.", is_eager=True, callback=_print_version
+    ),
+    verbose: bool = typer.Option(False, "--verbose", "-v", help="Say on standard error what is chosen and why."),
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),  # read by main
+) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    logger = logging.getLogger("edge_sdk")
+    logger.handlers = [handler]
+    logger.setLevel(logging.DEBUG if debug else logging.INFO if verbose else logging.WARNING)
 
 
 def main(arguments: list[str] | None = None) -> None:

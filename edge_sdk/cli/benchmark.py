@@ -119,8 +119,8 @@ def _print(report: dict[str, Any]) -> None:
     titles = {
         "bare": "bare engine",
         "single_stream": "single stream",
-        "camera": f"camera at {report['camera_fps']:g} /s",
-        "throughput": f"throughput, {report['throughput_workers']} workers",
+        "camera": f"camera {report['camera_fps']:g}/s",
+        "throughput": f"{report['throughput_workers']} workers",
     }
     for run in report["runs"]:
         ms = run["latency_ms"]

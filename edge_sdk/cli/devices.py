@@ -62,7 +62,9 @@ def _print(facts: dict[str, Any]) -> None:
 def _print_fit(fit: dict[str, Any]) -> None:
     typer.echo(f"{fit['model']}: {'fits' if fit['fits'] else 'does not fit'}")
     typer.echo(f"    runtime    {fit['active']} ({fit['why']}), head {fit['head']}")
-    native = ", ".join(fit["native_precisions"]) or "not known"
+    native = (
+        "; ".join(f"{name} {', '.join(values)}" for name, values in fit["native_precisions"].items()) or "not known"
+    )
     typer.echo(f"    precision  layers in {', '.join(fit['layer_precisions']) or 'unknown'}; native here: {native}")
     memory = "unknown" if fit["memory_mib"] is None else f"{fit['memory_mib']} MiB"
     typer.echo(

@@ -152,7 +152,7 @@ def _best_rows(
     """The photo's best hundred boxes as pycocotools takes them: image, x, y, w, h, score, class."""
     with detector.lock:
         prepared = detector.prepare(picture, detector.own)
-        found = detector.decode(detector.infer(prepared), prepared, multi_label=True)
+        found = detector.decode(detector.infer(prepared), prepared, multi_label=True, clip=False)
     best = found[np.argsort(-found.confidence, kind="stable")[:MAX_BOXES]]
     return [
         [number, xyxy[0], xyxy[1], xyxy[2] - xyxy[0], xyxy[3] - xyxy[1], score, to_label[class_id]]

@@ -6,8 +6,9 @@ path the caller gives), metadata in the file, and recognition by a head.
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -24,6 +25,8 @@ Colour = Literal["rgb", "bgr"]
 Resize = Literal["letterbox_corner", "letterbox_centre", "stretch"]
 
 _MAX_SIDECAR_BYTES = 1 << 20  # a card is a page, not a book
+_MAX_SIDE_PX = 16384
+_MAX_PIXELS = 1 << 24  # 4096 x 4096: the input alone has 200 MiB then
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,16 @@ class ModelCard:
                 raise ModelError(
                     f"model card: {name} is {getattr(self, name)!r}, must be one of {', '.join(get_args(kind))}"
                 )
-        if len(self.input_hw) != 2 or not all(isinstance(v, int) and 1 <= v <= 16384 for v in self.input_hw):
+        if len(self.input_hw) != 2 or not all(isinstance(v, int) and 1 <= v <= _MAX_SIDE_PX for v in self.input_hw):
             raise ModelError(f"model card: input_hw is {self.input_hw!r}, must be two whole pixel counts")
+        if self.input_hw[0] * self.input_hw[1] > _MAX_PIXELS:
+            raise ModelError(f"model card: input_hw is {self.input_hw!r}, more than {_MAX_PIXELS} pixels")
         if not self.classes:
             raise ModelError("model card: classes is empty")
-        if len(self.mean) != 3 or len(self.std) != 3 or 0 in self.std:
-            raise ModelError("model card: mean and std are three numbers each, and no std is 0")
+        if len(self.mean) != 3 or len(self.std) != 3 or not all(map(math.isfinite, self.mean + self.std)):
+            raise ModelError("model card: mean and std are three finite numbers each")
+        if 0 in self.std:
+            raise ModelError(f"model card: std is {self.std!r}, none of which may be 0")
         if not 0 <= self.pad <= 255:
             raise ModelError(f"model card: pad is {self.pad}, must be 0..255")
 
@@ -82,16 +89,17 @@ def read_sidecar(path: Path) -> dict[str, Any]:
         ModelError: Not TOML, an unknown key, or a value of the wrong kind.
     """
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as file:
+            raw = file.read(_MAX_SIDECAR_BYTES + 1)
     except FileNotFoundError as error:
         raise ModelNotFoundError(f"{path}: no such model card") from error
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {one_line(error)}") from error
     if len(raw) > _MAX_SIDECAR_BYTES:
-        raise ModelError(f"{path}: {len(raw)} bytes is too long for a model card")
+        raise ModelError(f"{path}: more than {_MAX_SIDECAR_BYTES} bytes is too long for a model card")
     try:
         table = tomllib.loads(raw.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, a number of 5000 digits, lists in lists
         raise ModelError(f"{path}: not a TOML model card: {one_line(error)}") from error
     return checked_fields(table, str(path))
 
@@ -117,13 +125,20 @@ def checked_fields(table: Mapping[str, Any], where: str) -> dict[str, Any]:
                 raise ModelError(f"{where}: {key} must be a list of {' or '.join(k.__name__ for k in kinds)}")
             if length is not None and len(value) != length:
                 raise ModelError(f"{where}: {key} must have {length} values, not {len(value)}")
-            chosen[key] = tuple(float(v) for v in value) if key in ("mean", "std") else tuple(value)
+            chosen[key] = _floats(value) if key in ("mean", "std") else tuple(value)
         else:
             kind = int if key == "pad" else str
             if not isinstance(value, kind) or isinstance(value, bool):
                 raise ModelError(f"{where}: {key} must be a {'whole number' if kind is int else 'text'}")
             chosen[key] = value
     return chosen
+
+
+def _floats(values: Sequence[int | float]) -> tuple[float, ...]:
+    try:
+        return tuple(float(value) for value in values)
+    except OverflowError:  # a whole number beyond any float
+        return (math.inf,) * len(values)
 
 
 def with_fields(card: ModelCard, stated: Mapping[str, Any]) -> ModelCard:

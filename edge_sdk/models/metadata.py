@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from edge_sdk.errors import ModelError
+from edge_sdk.errors import ModelError, one_line
 from edge_sdk.models.card import checked_fields
 
 CARD_KEY = "edge_sdk.card"
@@ -30,8 +30,8 @@ def card_fields(metadata: Mapping[str, str]) -> dict[str, Any]:
     if own is not None:
         try:
             table = json.loads(own[:_MAX_TEXT])
-        except json.JSONDecodeError as error:
-            raise ModelError(f"metadata {CARD_KEY!r} is not JSON: {error}") from error
+        except (ValueError, RecursionError) as error:
+            raise ModelError(f"metadata {CARD_KEY!r} is not JSON: {one_line(error)}") from error
         if not isinstance(table, dict):
             raise ModelError(f"metadata {CARD_KEY!r} must be a JSON object")
         return checked_fields(table, f"metadata {CARD_KEY!r}")
@@ -49,6 +49,8 @@ def _ultralytics(metadata: Mapping[str, str]) -> dict[str, Any]:
     if isinstance(names, (list, tuple)) and names and all(isinstance(name, str) for name in names):
         fields["classes"] = tuple(names)
     size = _literal(metadata.get("imgsz"))
+    if type(size) is int:
+        size = (size, size)
     if isinstance(size, (list, tuple)) and len(size) == 2 and all(type(v) is int and 0 < v <= 16384 for v in size):
         fields["input_hw"] = tuple(size)
     licence = metadata.get("license")
@@ -67,6 +69,6 @@ def _literal(text: str | None) -> Any:
     for parse in (ast.literal_eval, json.loads):
         try:
             return parse(text)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             continue
     return None

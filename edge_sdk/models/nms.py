@@ -51,7 +51,7 @@ def suppress(
     """Class-aware greedy non-maximum suppression.
 
     Args:
-        boxes_xyxy: float32 [n, 4].
+        boxes_xyxy: float32 [n, 4], finite.
         scores: float32 [n].
         class_id: int32 [n]; boxes of different classes never suppress each other.
         iou: Intersection over union 0..1 above which the lower-scored box goes.
@@ -64,7 +64,6 @@ def suppress(
     if len(order) == 0:
         return order
     boxes = boxes_xyxy[order].astype(np.float64)
-    np.nan_to_num(boxes, copy=False, nan=0.0, posinf=1e7, neginf=-1e7)
     boxes[:, 2:] -= boxes[:, :2]
     np.maximum(boxes[:, 2:], 0, out=boxes[:, 2:])
     # OpenCV keeps classes apart by moving each one's boxes to the right by the largest coordinate,

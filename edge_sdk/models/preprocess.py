@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
 import cv2
 import numpy as np
@@ -13,6 +13,10 @@ from numpy.typing import NDArray
 from edge_sdk.backends.base import Array, TensorSpec
 from edge_sdk.errors import ModelError, UsageError
 from edge_sdk.models.card import ModelCard
+
+
+# An OpenCV type of each size in bytes.
+_BITS: dict[int, type[np.generic]] = {1: np.uint8, 2: np.uint16, 4: np.int32, 8: np.float64}
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class Geometry:
     pad_xy: tuple[float, float]
 
     def to_source(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Maps coordinates back and clips them to the picture.
+        """Maps coordinates back; those outside the picture stay outside.
 
         Args:
             points: float32 [..., 2k], x and y in turn, in model pixels.
@@ -33,11 +37,8 @@ class Geometry:
             float32 of the same shape, in source pixels.
         """
         repeats = points.shape[-1] // 2
-        pad = np.tile(np.asarray(self.pad_xy, np.float32), repeats)
-        scale = np.tile(np.asarray(self.scale_xy, np.float32), repeats)
-        height, width = self.source_hw
-        limit = np.tile(np.asarray((width, height), np.float32), repeats)
-        return np.asarray(np.clip((points - pad) / scale, 0, limit), np.float32)
+        pad, scale = np.array([self.pad_xy * repeats, self.scale_xy * repeats], np.float32)
+        return np.asarray((points - pad) / scale, np.float32)
 
 
 def fit(source_hw: tuple[int, int], card: ModelCard) -> tuple[Geometry, tuple[int, int, int, int]]:
@@ -50,9 +51,11 @@ def fit(source_hw: tuple[int, int], card: ModelCard) -> tuple[Geometry, tuple[in
     input_h, input_w = card.input_hw
     if card.resize == "stretch":
         return Geometry(source_hw, (input_w / width, input_h / height), (0.0, 0.0)), (0, 0, input_h, input_w)
-    ratio = min(input_h / height, input_w / width)
-    # A 1 x 5000 photo would vanish: one pixel is the least that can be shown.
-    new_h, new_w = max(1, int(height * ratio)), max(1, int(width * ratio))
+    # In whole numbers: in floats, 49 * (1 / 49) is less than 1. One pixel is the least that can be shown.
+    if input_h * width <= input_w * height:
+        new_h, new_w = input_h, max(1, width * input_h // height)
+    else:
+        new_h, new_w = max(1, height * input_w // width), input_w
     top, left = (0, 0) if card.resize == "letterbox_corner" else ((input_h - new_h) // 2, (input_w - new_w) // 2)
     # Rounding down makes the two axes differ by a fraction of a percent; each keeps its true scale.
     return Geometry(source_hw, (new_w / width, new_h / height), (float(left), float(top))), (top, left, new_h, new_w)
@@ -103,19 +106,27 @@ class Preprocessor:
                 f"input {spec.name!r} is {list(spec.shape)}, but the model card says {list(self.shape)} ({card.layout})"
             )
         self._canvas = np.full((height, width, 3), card.pad, np.uint8)
-        self._planes = [np.empty((height, width), np.uint8) for _ in range(3)]
-        self._rgb = np.empty((height, width, 3), np.uint8)
+        # The canvas in the model's own order of channels: as three planes, or turned.
+        self._planes = np.empty(picture, np.uint8)
         self._source_hw: tuple[int, int] | None = None
-        self._padded: dict[int, weakref.ref[Array]] = {}  # inputs whose padding is already written
-        self._gain, self._offset, self._plain = self._affine()
+        # Inputs whose padding is already written, by id; those that are gone drop out.
+        self._padded: WeakValueDictionary[int, Array] = WeakValueDictionary()
+        self._table = self._stored_values()
+        self._plain = bool((self._table == np.arange(256)[:, np.newaxis]).all())
+        self._bits = _BITS[self._table.dtype.itemsize]
 
-    def _affine(self) -> tuple[NDArray[np.float32], NDArray[np.float32], bool]:
-        """stored = pixel * gain + offset per channel: normalisation and input quantization in one."""
+    def _stored_values(self) -> Array:
+        """What each pixel value 0..255 is stored as, [256, 3]: normalisation and input quantization in one.
+
+        stored = (pixel - mean) / std / scale + zero_point, rounded and saturated where the input holds whole numbers.
+        """
         scale, zero_point = self.spec.quantization or (1.0, 0)
-        std = np.asarray(self.card.std, np.float64) * scale
-        gain, offset = 1.0 / std, zero_point - np.asarray(self.card.mean, np.float64) / std
-        plain = bool(np.allclose(gain, 1, atol=1e-6) and np.allclose(offset, 0, atol=1e-6))
-        return gain.astype(np.float32), offset.astype(np.float32), plain
+        pixels = np.arange(256, dtype=np.float64)[:, np.newaxis]
+        stored = (pixels - self.card.mean) / (np.asarray(self.card.std) * scale) + zero_point
+        if np.issubdtype(self.spec.dtype, np.integer):
+            limits = np.iinfo(self.spec.dtype)
+            stored = np.clip(np.rint(stored), limits.min, limits.max)
+        return stored.astype(self.spec.dtype)
 
     def __call__(self, image: NDArray[np.uint8], out: Array) -> Geometry:
         """Fills `out`, an array of the model's input shape and dtype, from a uint8 [h, w, 3] BGR picture."""
@@ -131,20 +142,19 @@ class Preprocessor:
         else:
             cv2.resize(image, (width, height), dst=target, interpolation=cv2.INTER_LINEAR)
         # The padding of an input array is written once per source size.
-        known = self._padded.get(id(out))
-        if known is not None and known() is out:
+        if self._padded.get(id(out)) is out:
             self._convert(slice(top, top + height), out)
         else:
             self._convert(slice(0, self.card.input_hw[0]), out)
-            self._padded[id(out)] = weakref.ref(out)
+            self._padded[id(out)] = out
         return geometry
 
     def _convert(self, rows: slice, out: Array) -> None:
         canvas, image = self._canvas[rows], out[0] if out.ndim == 4 else out
         if self.card.layout == "nhwc":
             if self.card.colour == "rgb":
-                canvas = cv2.cvtColor(canvas, cv2.COLOR_BGR2RGB, dst=self._rgb[rows])
-            self._store(canvas, image[rows], self._gain, self._offset)
+                canvas = cv2.cvtColor(canvas, cv2.COLOR_BGR2RGB, dst=self._planes[rows])
+            self._store(canvas, image[rows], self._table)
             return
         # Splitting first makes every later pass run over contiguous memory: 3 times faster than slicing channels.
         planes = [plane[rows] for plane in self._planes]
@@ -152,21 +162,19 @@ class Preprocessor:
         if self.card.colour == "rgb":
             planes.reverse()
         for channel, plane in enumerate(planes):
-            self._store(plane, image[channel, rows], self._gain[channel], self._offset[channel])
+            self._store(plane, image[channel, rows], self._table[:, channel])
 
-    def _store(self, pixels: NDArray[np.uint8], into: Array, gain: Array, offset: Array) -> None:
+    def _store(self, pixels: NDArray[np.uint8], into: Array, table: Array) -> None:
         if self._plain:
             np.copyto(into, pixels, casting="unsafe")
-        elif np.issubdtype(into.dtype, np.integer):
-            limits = np.iinfo(into.dtype)
-            real = np.rint(pixels * gain + offset)
-            np.copyto(into, np.clip(real, limits.min, limits.max), casting="unsafe")
-        else:
-            np.multiply(pixels, gain, out=into, casting="unsafe")
-            np.add(into, offset, out=into, casting="unsafe")
+        else:  # OpenCV looks up any type of its size: half floats and 64-bit integers go as bits
+            bits = np.ascontiguousarray(table).view(self._bits).reshape(1, 256, -1)
+            cv2.LUT(pixels, bits, dst=into.view(self._bits))
 
 
 def image_spec(inputs: Sequence[TensorSpec]) -> TensorSpec | None:
-    """The input that takes the picture: the first with four axes, else the first that is one picture, [3, h, w]."""
-    batches = (spec for spec in inputs if len(spec.shape) == 4)
-    return next(batches, None) or next((spec for spec in inputs if len(spec.shape) == 3 and spec.shape[0] == 3), None)
+    """The input that takes the picture: a batch of colour pictures, else any with four axes, else one [3, h, w]."""
+    batches = [spec for spec in inputs if len(spec.shape) == 4]
+    colour = [spec for spec in batches if 3 in (spec.shape[1], spec.shape[3])]
+    single = [spec for spec in inputs if len(spec.shape) == 3 and spec.shape[0] == 3]
+    return next(iter(colour + batches + single), None)

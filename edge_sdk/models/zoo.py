@@ -394,10 +394,11 @@ def check(path: Path) -> str:
 
 # --- remembering what was verified ---------------------------------------------------------------
 #
-# A start should not wait until 36 MB are hashed. So a verified file is remembered by its identity: device, inode, size, and the times of its last write and last change. The kernel sets the time of
-# change at every write and rename and nobody can set it back, so bytes that were exchanged show. Within a process
-# that holds for every file; across processes only in the cache, in a stamp beside the file, because a
-# medium that was mounted anew may give another file the same identity.
+# A start should not wait until 36 MB are hashed, so a verified file is remembered by its identity: device, inode,
+# size, and the times of its last write and last change. The kernel sets the time of change at every write and
+# rename and nobody can set it back, so bytes that were exchanged show. Within a process that holds for every
+# file; across processes only in the cache, in a stamp beside the file, because a medium that was mounted anew
+# may give another file the same identity.
 
 _Identity = tuple[int, int, int, int, int]
 _verified: dict[Path, tuple[_Identity, str]] = {}

@@ -70,6 +70,10 @@ class CaptureSource:
             return None
         if not self._capture.grab():
             return None if self._closing.is_set() else self._ended(self._next_id)
+        return self._take()
+
+    def _take(self) -> Frame:
+        """The frame that was just grabbed."""
         captured_ns = time.monotonic_ns()
         frame_id, self._next_id = self._next_id, self._next_id + 1
         done, image = self._capture.retrieve()

@@ -155,8 +155,9 @@ class CsiKind:
             with suppress(OSError):
                 found = SENSOR.fullmatch(entry.read_text(errors="replace").strip())
                 if found and not NO_SENSORS.match(found.group(1)):
-                    sensors.add((natural_key(found.group(2)), found.group(1)))
-        return [FoundCamera(f"csi:{index}", name) for index, (_, name) in enumerate(sorted(sensors))]
+                    sensors.add((found.group(2), found.group(1)))
+        in_order = sorted(sensors, key=lambda sensor: natural_key(sensor[0]))
+        return [FoundCamera(f"csi:{index}", name) for index, (_, name) in enumerate(in_order)]
 
 
 def camera_of(spec: str) -> str:

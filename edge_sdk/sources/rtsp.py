@@ -22,8 +22,8 @@ from edge_sdk.sources.base import FoundCamera, Request, without_credentials
 from edge_sdk.sources.capture import CaptureSource, frame_count, open_ffmpeg
 
 PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
-# Over UDP a lost packet smears the picture. Without "nobuffer" the frames that FFmpeg looked at while opening stay ahead
-# of the live one for good: 28 of them, 2.8 s, with a 10 fps camera; counting them for the rate is what takes the time.
+# Over UDP a lost packet smears the picture. Without "nobuffer" the frames that FFmpeg looked at while opening stay
+# before the live one for good: 28 of them, 2.8 s, at 10 fps; counting them to tell the rate is what takes the time.
 RTSP_OPTIONS = "rtsp_transport;tcp|fflags;nobuffer|flags;low_delay|fpsprobesize;0"
 HTTP_OPTIONS = "fpsprobesize;0"  # no "nobuffer": a file over HTTP would lose its first frames
 LEAST_S = 0.2  # what is left to a step when the time is up

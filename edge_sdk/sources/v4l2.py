@@ -67,7 +67,7 @@ def parse_capability(data: bytes) -> Capability:
 
 
 def query_capability(path: Path) -> Capability | None:
-    """Asks the driver what a node is; None where it does not say."""
+    """Asks the driver what a device node is; None where the node does not open."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
@@ -75,7 +75,7 @@ def query_capability(path: Path) -> Capability | None:
     try:
         return parse_capability(fcntl.ioctl(descriptor, VIDIOC_QUERYCAP, bytes(CAPABILITY.size)))
     except OSError:
-        return None
+        return Capability("no Video4Linux driver", path.name, "", 0)
     finally:
         os.close(descriptor)
 
@@ -232,7 +232,7 @@ def _attached(cameras: Sequence[FoundCamera]) -> str:
 def _why_not(node: Path) -> str:
     holders = holders_of(node)
     if holders:
-        return f"it is in use by {', '.join(holders)}; end that first"
+        return f"it is in use by {', '.join(holders[:3])}; end that first"
     return "it may be in use by another user's program, or ask for less with width=640, height=480"
 
 

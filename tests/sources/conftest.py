@@ -54,7 +54,7 @@ def _held() -> set[str]:
 def _target(link: Path) -> str:
     """What a descriptor is; nothing for the one that lists the others."""
     try:
-        return os.readlink(link)
+        return str(link.readlink())
     except OSError:
         return ""
 

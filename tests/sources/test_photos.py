@@ -77,10 +77,11 @@ def test_img2_comes_before_img10(photos, tmp_path):
     assert read_all(tmp_path) == (["IMG1.JPG", "img2.jpg", "img10.jpg"], [])
 
 
-@given(st.lists(st.text(max_size=6), max_size=6))
-def test_natural_order_is_an_order_of_any_names(names):
-    once = sorted(names, key=natural_key)
-    assert sorted(reversed(once), key=natural_key) == sorted(once, key=natural_key)
+@given(st.lists(st.text(max_size=6), max_size=6), st.randoms())
+def test_natural_order_is_an_order_of_any_names(names, random):
+    shuffled = random.sample(names, len(names))
+    in_order = [natural_key(name) for name in sorted(names, key=natural_key)]
+    assert in_order == [natural_key(name) for name in sorted(shuffled, key=natural_key)]
 
 
 @given(st.lists(st.integers(0, 10**6), min_size=2, max_size=6))
@@ -151,9 +152,7 @@ def test_the_rotation_in_exif_is_honoured(photos, tmp_path):
     data = photos[0].read_bytes()
     turned_right = struct.pack("<HHIHHHIHHI", 0x4949, 42, 8, 1, 0x0112, 3, 1, 6, 0, 0)
     exif = b"Exif\0\0" + turned_right
-    (tmp_path / "turned.jpg").write_bytes(
-        data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:]
-    )
+    (tmp_path / "turned.jpg").write_bytes(data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:])
     expected = cv2.rotate(cv2.imread(str(photos[0])), cv2.ROTATE_90_CLOCKWISE)
     assert np.array_equal(read_photo(tmp_path / "turned.jpg"), expected)
 
@@ -202,7 +201,9 @@ def test_a_photo_that_goes_away_meanwhile_is_reported(photos, tmp_path):
 
 def test_a_picture_of_absurd_size_is_refused(tmp_path):
     (tmp_path / "bomb.png").write_bytes(png(40_000, 40_000))
-    with pytest.raises(SourceError, match=r"bomb\.png: cannot be decoded: .*OPENCV_IO_MAX_IMAGE_PIXELS|bomb\.png: no photo"):
+    with pytest.raises(
+        SourceError, match=r"bomb\.png: cannot be decoded: .*OPENCV_IO_MAX_IMAGE_PIXELS|bomb\.png: no photo"
+    ):
         open_source(tmp_path / "bomb.png")
     with (tmp_path / "huge.jpg").open("wb") as file:
         file.truncate(600 << 20)
@@ -229,7 +230,7 @@ def test_a_folder_without_photos_names_the_one_that_has_some(photos, tmp_path):
         open_source(tmp_path)
     (tmp_path / "images").mkdir()
     shutil.copy(photos[0], tmp_path / "images")
-    with pytest.raises(SourceError, match="name .*/images, which has photos"):
+    with pytest.raises(SourceError, match=r"name .*/images, which has photos"):
         open_source(tmp_path)
     (tmp_path / "a.txt").write_text("x")
     with pytest.raises(SourceError, match="none of them a photo"):
@@ -237,7 +238,7 @@ def test_a_folder_without_photos_names_the_one_that_has_some(photos, tmp_path):
 
 
 def test_every_real_photo_is_whole_and_no_part_of_one_is(shared):
-    for path in sorted((shared / "data/coco_calib/images").glob("*.jpg"))[:40]:
+    for path in sorted((shared / "data/coco_calib/images").glob("*.jpg"))[:12]:
         data = path.read_bytes()
         assert jpeg_is_whole(data)
         assert jpeg_is_whole(data + b"padding of the camera")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import shutil
@@ -32,7 +33,7 @@ def test_a_clip_gives_every_frame_once_and_in_order(cars):
     source.close()
     assert [frame.id for frame in frames] == list(range(38))
     assert {frame.image.shape for frame in frames} == {(720, 1280, 3)}
-    assert all(one.captured_ns <= two.captured_ns for one, two in zip(frames, frames[1:], strict=False))
+    assert all(one.captured_ns <= two.captured_ns for one, two in itertools.pairwise(frames))
     assert not np.array_equal(frames[0].image, frames[-1].image)
 
 
@@ -75,7 +76,7 @@ def test_closing_from_another_thread_ends_the_reading(people):
 
 def test_a_turned_clip_is_turned_upright(cars, tmp_path):
     data = bytearray(cars.read_bytes())
-    at = data.index(b"tkhd") + 44  # the matrix of a version 0 track header, ISO/IEC 14496-12
+    at = data.rindex(b"tkhd") + 44  # the matrix of the picture's track header, version 0: ISO/IEC 14496-12
     data[at : at + 36] = b"".join(
         value.to_bytes(4, "big", signed=True) for value in (0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
     )

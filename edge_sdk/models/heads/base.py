@@ -230,7 +230,7 @@ def finish(
     iou: float | None,
     landmarks: NDArray[np.float32] | None = None,
 ) -> Detections:
-    """The last steps of every head: suppression (unless `iou` is None), mapping back, clipping.
+    """The last steps of every head: suppression (unless `iou` is None), mapping back.
 
     What a broken model writes (NaN, infinity, a corner beyond any picture) is no box and goes first.
 

@@ -69,8 +69,6 @@ def decode_broken(head: Head, card: ModelCard, shapes: Mapping[str, tuple[int, .
         warnings.simplefilter("error")
         found = head.decode(read_only(outputs), card, GEOMETRY, confidence=0.1, iou=0.5, multi_label=True)
     assert np.isfinite(found.xyxy).all()
-    assert (found.xyxy >= 0).all()
-    assert (found.xyxy <= [500, 300, 500, 300]).all()
     assert ((found.confidence > 0.1) & (found.confidence <= 1)).all()
     assert ((found.class_id >= 0) & (found.class_id < len(card.classes))).all()
     assert found.landmarks is None or np.isfinite(found.landmarks).all()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from head_checks import GEOMETRY, claims_of_all_heads, decode_broken, read_only, spec, to_model
 
 from edge_sdk.models.card import ModelCard
 from edge_sdk.models.heads.efficientdet import HEAD
+
+from .head_checks import GEOMETRY, claims_of_all_heads, decode_broken, read_only, spec, to_model
 
 LITE = spec("serving_default_images:0", 1, 320, 320, 3, dtype=np.uint8, quantization=(0.0078125, 127))
 LITE_OUTPUTS = (

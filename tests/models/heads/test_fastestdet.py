@@ -7,7 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from head_checks import (
+
+from edge_sdk.models.card import ModelCard
+from edge_sdk.models.heads.fastestdet import HEAD
+
+from .head_checks import (
     GEOMETRY,
     MAN,
     PORTRAIT,
@@ -20,9 +24,6 @@ from head_checks import (
     spec,
     to_model,
 )
-
-from edge_sdk.models.card import ModelCard
-from edge_sdk.models.heads.fastestdet import HEAD
 
 HEIGHT, WIDTH = 64, 96
 INPUTS = (spec("input.1", 1, 3, HEIGHT, WIDTH),)

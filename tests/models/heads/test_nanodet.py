@@ -7,7 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from head_checks import (
+
+from edge_sdk.models.card import ModelCard
+from edge_sdk.models.heads.nanodet import HEAD
+
+from .head_checks import (
     GEOMETRY,
     MAN,
     PORTRAIT,
@@ -21,9 +25,6 @@ from head_checks import (
     specs_of,
     to_model,
 )
-
-from edge_sdk.models.card import ModelCard
-from edge_sdk.models.heads.nanodet import HEAD
 
 INPUTS = (spec("input.1", 1, 3, 64, 96),)
 LEVELS = ((8, 8, 12), (16, 4, 6), (32, 2, 3))  # stride, rows, columns of a 64 x 96 input

@@ -7,7 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from head_checks import (
+
+from edge_sdk.models.card import ModelCard
+from edge_sdk.models.heads import nanodet
+from edge_sdk.models.heads.picodet import HEAD
+
+from .head_checks import (
     GEOMETRY,
     MAN,
     PORTRAIT,
@@ -20,10 +25,6 @@ from head_checks import (
     spec,
     to_model,
 )
-
-from edge_sdk.models.card import ModelCard
-from edge_sdk.models.heads import nanodet
-from edge_sdk.models.heads.picodet import HEAD
 
 INPUTS = (spec("image", 1, 3, 64, 96),)
 LEVELS = ((8, 8, 12), (16, 4, 6), (32, 2, 3), (64, 1, 2))  # stride, rows, columns of a 64 x 96 input

@@ -264,6 +264,7 @@ def test_six_columns_are_two_classes_only_where_the_file_says_so():
         ([IMAGE], [("scores", (1, 4420, 2)), ("boxes", (1, 4420, 4))]),
         ([IMAGE], [("dets", (1, 100, 5)), ("labels", (1, 100))]),  # mmdeploy
         ([IMAGE], [("logits", (1, 100, 92)), ("pred_boxes", (1, 300, 4))]),
+        ([IMAGE], [("logits", (1, 100, 92)), ("pred_boxes", (1, 100, 5))]),  # rotated boxes
         ([("image", (3, -1, -1))], [("a", (-1, 4)), ("b", (-1,)), ("c", (-1,))]),
     ],
     ids=str,

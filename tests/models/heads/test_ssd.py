@@ -6,7 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from head_checks import (
+
+from edge_sdk.models.card import ModelCard
+from edge_sdk.models.heads.ssd import HEAD
+from edge_sdk.models.labels import COCO_80
+from edge_sdk.models.preprocess import Preprocessor
+
+from .head_checks import (
     GEOMETRY,
     MAN,
     PORTRAIT,
@@ -19,11 +25,6 @@ from head_checks import (
     spec,
     to_model,
 )
-
-from edge_sdk.models.card import ModelCard
-from edge_sdk.models.heads.ssd import HEAD
-from edge_sdk.models.labels import COCO_80
-from edge_sdk.models.preprocess import Preprocessor
 
 QUANTIZED = spec("normalized_input_image_tensor", 1, 60, 90, 3, dtype=np.uint8, quantization=(0.0078125, 128))
 

@@ -113,6 +113,7 @@ def test_mask_rcnn_is_recognised_too_in_any_order():
         ([TensorSpec("audio", (1, -1, -1), F32)], OUTPUTS),
         (INPUT, OUTPUTS[:2]),
         (INPUT, [*OUTPUTS, TensorSpec("more", (1, 2, 3), F32)]),
+        (INPUT, [*OUTPUTS, MASKS, MASKS]),
         (INPUT, [TensorSpec("boxes", (-1, 5), F32), *OUTPUTS[1:]]),
         (INPUT, [OUTPUTS[0], OUTPUTS[2], TensorSpec("more", (-1,), F32)]),
         ([*INPUT, TensorSpec("orig_target_sizes", (1, 2), I64)], OUTPUTS),

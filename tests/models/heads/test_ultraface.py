@@ -6,7 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from head_checks import (
+
+from edge_sdk.models.card import ModelCard
+from edge_sdk.models.heads import ultraface_raw
+from edge_sdk.models.heads.ultraface import HEAD, priors
+
+from .head_checks import (
     FACE,
     GEOMETRY,
     PORTRAIT,
@@ -18,10 +23,6 @@ from head_checks import (
     spec,
     to_model,
 )
-
-from edge_sdk.models.card import ModelCard
-from edge_sdk.models.heads import ultraface_raw
-from edge_sdk.models.heads.ultraface import HEAD, priors
 
 PYTORCH = spec("input", 1, 3, 240, 320)
 KERAS = spec("input_1", -1, 240, 320, 3)

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from head_checks import FACE, GEOMETRY, PORTRAIT, decode_broken, overlap, read_only, run_real, spec, to_model
 
 from edge_sdk.models.card import ModelCard
 from edge_sdk.models.heads.ultraface_raw import HEAD
+
+from .head_checks import FACE, GEOMETRY, PORTRAIT, decode_broken, overlap, read_only, run_real, spec, to_model
 
 INPUT = spec("input_1", -1, 240, 320, 3)
 OUTPUTS = (spec("Identity", -1, -1, 4), spec("Identity_1", -1, -1, 2))

@@ -139,9 +139,15 @@ def test_garbage_gives_finite_boxes_without_a_word(value, multi_label):
     assert len(found) > 0  # the third of the cells that is sound
 
 
-def test_a_box_whose_score_is_no_number_is_dropped():
-    output = tensor(SOURCE_BOXES, {17: {0: np.nan}, 900: {1: 0.6}})
-    assert decode(output).class_id.tolist() == [1]
+@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("score", [np.nan, np.inf])
+def test_a_box_whose_score_is_no_number_is_dropped(score, multi_label):
+    output = tensor(SOURCE_BOXES, {17: {0: score}, 900: {1: 0.6}})
+    assert decode(output, multi_label=multi_label).class_id.tolist() == [1]
+
+
+def test_a_score_that_rounding_put_above_one_is_one():
+    assert decode(tensor({5: (0, 0, 50, 50)}, {5: {0: 1.004}})).confidence.tolist() == [1.0]
 
 
 def test_onnxruntime_outputs_decode_as_they_come(tmp_path):

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from head_checks import FACE, GEOMETRY, PORTRAIT, decode_broken, overlap, read_only, run_real, spec, to_model
 
 from edge_sdk.models.card import ModelCard
 from edge_sdk.models.heads.yunet import HEAD
+
+from .head_checks import FACE, GEOMETRY, PORTRAIT, decode_broken, overlap, read_only, run_real, spec, to_model
 
 INPUTS = (spec("input", 1, 3, 64, 96),)
 LEVELS = ((8, 8, 12), (16, 4, 6), (32, 2, 3))  # stride, rows, columns of a 64 x 96 input

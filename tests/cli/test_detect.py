@@ -1,0 +1,256 @@
+"""``edge-sdk detect``: what it prints, writes and refuses."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import threading
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+
+def test_a_photo_of_a_bear_prints_a_bear(edge_sdk_command, yolox: Path, bear: Path) -> None:
+    ran = edge_sdk_command("detect", bear, "--model", yolox)
+    assert ran.code == 0
+    assert "bear 0.9" in ran.out
+    assert "1 captured, 1 processed, dropped: none" in ran.err
+
+
+def test_json_is_one_object_a_frame_with_the_keys_of_the_design(edge_sdk_command, yolox: Path, highway: Path) -> None:
+    ran = edge_sdk_command("detect", highway, "--model", yolox, "--frames", 3, "--json")
+    assert ran.code == 0
+    assert [record["frame"] for record in ran.lines] == [0, 1, 2]
+    first = ran.lines[0]
+    assert {"frame", "captured_ns", "detections", "timing", "power"} <= set(first)
+    assert first["power"] is None
+    cars = [found for found in first["detections"] if found["class_name"] == "car"]
+    assert len(cars) == 2
+    assert set(cars[0]) == {"xyxy", "confidence", "class_id", "class_name", "track_id"}
+    assert set(first["timing"]) == {"wait_ms", "preprocess_ms", "infer_ms", "decode_ms", "total_ms"}
+
+
+def test_jsonl_goes_to_a_file_while_people_read_the_lines(
+    edge_sdk_command, yolox: Path, bear: Path, tmp_path: Path
+) -> None:
+    ran = edge_sdk_command("detect", bear, "-m", yolox, "--jsonl", tmp_path / "out.jsonl")
+    assert ran.code == 0
+    assert "bear" in ran.out
+    assert (tmp_path / "out.jsonl").read_text().count("\n") == 1
+
+
+def test_a_clip_is_saved_with_boxes_in_it(edge_sdk_command, yolox: Path, highway: Path, tmp_path: Path) -> None:
+    saved = tmp_path / "out.mp4"
+    ran = edge_sdk_command("detect", highway, "-m", yolox, "--frames", 5, "--save", saved)
+    assert ran.code == 0
+    assert f"written: {saved}" in ran.err
+    clip, original = cv2.VideoCapture(str(saved)), cv2.VideoCapture(str(highway))
+    assert int(clip.get(cv2.CAP_PROP_FRAME_COUNT)) == 5
+    drawn, plain = clip.read()[1].astype(int), original.read()[1].astype(int)
+    changed = np.argwhere(np.abs(drawn - plain).max(axis=2) > 100)
+    (top, left), (bottom, right) = changed.min(axis=0), changed.max(axis=0)
+    # The two cars stand in this part of the first frame; nothing is drawn elsewhere.
+    assert 380 < top < bottom < 520
+    assert 790 < left < right < 1230
+
+
+def test_one_class_can_be_asked_for_by_name(edge_sdk_command, yolox: Path, bear: Path) -> None:
+    ran = edge_sdk_command("detect", bear, "-m", yolox, "--class", "person", "--json")
+    assert ran.lines[0]["detections"] == []
+
+
+def test_what_is_chosen_is_said_when_asked(edge_sdk_command, yolox: Path, bear: Path) -> None:
+    ran = edge_sdk_command("--verbose", "detect", bear, "-m", yolox)
+    assert "CPUExecutionProvider" in ran.err
+    assert "head yolox" in ran.err
+
+
+# --- bad input: one line, how to mend it, exit code 1 or 2 ----------------------------------------
+
+
+@pytest.fixture
+def failing(edge_sdk_command, yolox: Path, bear: Path):
+    """Runs detect with something wrong in it and returns its one line."""
+
+    def run(*words: object, source: object = bear, model: object = yolox, code: int = 1) -> str:
+        ran = edge_sdk_command("detect", source, "--model", model, *words)
+        assert ran.code == code, ran
+        assert ran.out == ""
+        told = [line for line in ran.err.splitlines() if not line.startswith("INFO: ")]  # TFLite greets on its own
+        assert len(told) == 1, told
+        assert told[0].startswith("edge-sdk: ")
+        return told[0]
+
+    return run
+
+
+def test_a_missing_file(failing) -> None:
+    assert "no such file" in failing(source="missing.jpg")
+
+
+def test_a_folder_without_photos(failing, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("none here")
+    assert "photos end in" in failing(source=tmp_path)
+
+
+def test_a_missing_model(failing) -> None:
+    assert "models list" in failing(model="nope.onnx")
+
+
+def test_a_truncated_onnx_file(failing, yolox: Path, tmp_path: Path) -> None:
+    half = tmp_path / "half.onnx"
+    half.write_bytes(yolox.read_bytes()[:100_000])
+    assert "not a valid ONNX file" in failing(model=half)
+
+
+def test_a_text_file_named_onnx(failing, tmp_path: Path) -> None:
+    text = tmp_path / "text.onnx"
+    text.write_text("this is no model")
+    assert "it is a text file" in failing(model=text)
+
+
+def test_a_tflite_file_named_onnx(failing, shared: Path, tmp_path: Path) -> None:
+    wrong = tmp_path / "model.onnx"
+    shutil.copy(shared / "models/vww_96/vww_96_float.tflite", wrong)
+    assert "rename it to .tflite" in failing(model=wrong)
+
+
+def test_an_onnx_file_named_tflite(failing, yolox: Path, tmp_path: Path) -> None:
+    wrong = tmp_path / "model.tflite"
+    shutil.copy(yolox, wrong)
+    assert "not a TFLite file" in failing(model=wrong)
+
+
+def test_an_empty_model_file(failing, tmp_path: Path) -> None:
+    empty = tmp_path / "empty.onnx"
+    empty.touch()
+    assert "it is empty" in failing(model=empty)
+
+
+def test_a_suffix_that_no_backend_opens(failing, tmp_path: Path) -> None:
+    other = tmp_path / "model.pt"
+    other.write_bytes(b"PK")
+    assert "no backend opens '.pt' files" in failing(model=other)
+
+
+def test_an_unknown_head(failing) -> None:
+    assert "there is no head 'yolo99'; there are " in failing("--head", "yolo99", code=2)
+
+
+def test_a_head_that_does_not_fit(failing) -> None:
+    assert "does not read" in failing("--head", "yolov8")
+
+
+def test_a_card_with_the_wrong_number_of_classes(failing, tmp_path: Path) -> None:
+    card = tmp_path / "card.toml"
+    card.write_text('classes = ["bear", "deer"]')
+    assert "names 2 classes, but the model's outputs hold 80" in failing("--card", card)
+
+
+def test_a_model_that_is_no_detector(failing, shared: Path) -> None:
+    assert "no head recognises" in failing(model=shared / "models/vww_96/vww_96_float.tflite")
+
+
+def test_a_camera_index_that_is_not_there(failing) -> None:
+    assert "/dev/video77" in failing(source="77")
+
+
+def test_no_camera_at_all(edge_sdk_command, yolox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGE_SDK_ROOT", str(tmp_path))
+    ran = edge_sdk_command("detect", "--model", yolox)
+    assert ran.code == 1
+    assert "no camera found on this machine" in ran.err
+
+
+def test_an_rtsp_server_that_refuses_and_the_password_stays_secret(failing) -> None:
+    line = failing(source="rtsp://keeper:secret@127.0.0.1:9/door")
+    assert "refuses connections" in line
+    assert "secret" not in line
+
+
+def test_an_rtsp_server_that_never_answers_fails_within_five_seconds(failing) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken: list[socket.socket] = []
+        thread = threading.Thread(target=lambda: taken.append(server.accept()[0]), daemon=True)
+        thread.start()
+        began = time.monotonic()
+        failing(source=f"rtsp://127.0.0.1:{server.getsockname()[1]}/door")
+        assert time.monotonic() - began < 8  # five, and what a busy machine adds
+        for connection in taken:
+            connection.close()
+
+
+def test_a_video_that_cannot_be_read(failing, highway: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(highway.read_bytes()[:50_000])
+    assert "cut.mp4" in failing(source=cut)
+
+
+def test_a_corrupt_photo_in_a_folder_is_reported_skipped_and_counted(
+    edge_sdk_command, yolox: Path, bear: Path, tmp_path: Path
+) -> None:
+    shutil.copy(bear, tmp_path / "a.jpg")
+    (tmp_path / "b.jpg").write_bytes(bear.read_bytes()[:3000])
+    ran = edge_sdk_command("detect", tmp_path, "-m", yolox)
+    assert ran.code == 0
+    assert "b.jpg" in ran.err
+    assert "2 captured, 1 processed, dropped: 1 decode error" in ran.err
+
+
+def test_a_folder_of_nothing_but_corrupt_photos_fails(edge_sdk_command, yolox: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"\xff\xd8 not a photo")
+    ran = edge_sdk_command("detect", tmp_path, "-m", yolox)
+    assert ran.code == 1
+    assert "not one of 1 pictures could be read" in ran.err
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 4000, 3)])
+def test_an_absurdly_small_photo_gives_no_boxes_and_no_error(
+    edge_sdk_command, yolox: Path, tmp_path: Path, shape
+) -> None:
+    cv2.imwrite(str(tmp_path / "tiny.png"), np.zeros(shape, np.uint8))
+    ran = edge_sdk_command("detect", tmp_path / "tiny.png", "-m", yolox, "--json")
+    assert ran.code == 0
+    assert ran.lines[0]["detections"] == []
+
+
+@pytest.mark.parametrize("conversion", [cv2.COLOR_BGR2GRAY, cv2.COLOR_BGR2BGRA], ids=["grey", "rgba"])
+def test_grey_and_transparent_photos_are_detected_in(
+    edge_sdk_command, yolox: Path, bear: Path, tmp_path: Path, conversion: int
+) -> None:
+    cv2.imwrite(str(tmp_path / "photo.png"), cv2.cvtColor(cv2.imread(str(bear)), conversion))
+    ran = edge_sdk_command("detect", tmp_path / "photo.png", "-m", yolox, "--json")
+    assert [found["class_name"] for found in ran.lines[0]["detections"]] == ["bear"]
+
+
+def test_a_provider_that_is_not_there_is_refused_with_what_is(failing) -> None:
+    line = failing("--backend", "onnxruntime:CUDAExecutionProvider")
+    assert "CUDAExecutionProvider" in line
+    assert "CPUExecutionProvider" in line
+
+
+def test_an_option_that_is_no_pair(failing) -> None:
+    assert "KEY=VALUE" in failing("--option", "fast", code=2)
+
+
+def test_a_class_the_model_does_not_have(failing) -> None:
+    assert "the model has no class 'bears'" in failing("--class", "bears", code=2)
+
+
+def test_a_folder_that_cannot_be_written(failing, tmp_path: Path) -> None:
+    assert "cannot be written" in failing("--save", tmp_path / "none/out.mp4")
+
+
+def test_an_unknown_flag_is_wrong_usage(edge_sdk_command) -> None:
+    assert edge_sdk_command("detect", "--nope").code == 2
+
+
+def test_debug_shows_the_traceback(yolox: Path) -> None:
+    from edge_sdk.cli import main
+    from edge_sdk.errors import SourceNotFoundError
+
+    with pytest.raises(SourceNotFoundError):
+        main(["detect", "missing.jpg", "--model", str(yolox), "--debug"])

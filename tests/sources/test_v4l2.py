@@ -1,0 +1,242 @@
+"""V4L2 cameras: what is attached, what is not, and what a driver's answer means."""
+
+from __future__ import annotations
+
+import logging
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_sdk.errors import SourceError, SourceNotFoundError
+from edge_sdk.sources import v4l2
+from edge_sdk.sources.base import FoundCamera, Request, find_cameras, open_source
+from edge_sdk.sources.v4l2 import KIND, V4l2Source, configure, holders_of, node_of, parse_capability
+
+pytestmark = pytest.mark.usefixtures("leaves_nothing")
+
+CAPTURE, METADATA, STREAMING, M2M = 0x1, 0x0080_0000, 0x0400_0000, 0x8000
+ALL_NODES = 0x8000_0000
+
+
+def capability(driver: str, card: str, device: int, node: int) -> bytes:
+    """What VIDIOC_QUERYCAP gives."""
+    return struct.pack(
+        "=16s32s32sIII12x", driver.encode(), card.encode(), b"usb-0000:01:00.0-1.2", 0x60C00, device, node
+    )
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A captured /sys and /dev: a webcam with its metadata node, and the blocks of a Raspberry Pi 5."""
+    nodes = {
+        "video0": ("HD Pro Webcam C920", "0"),
+        "video1": ("HD Pro Webcam C920", "1"),
+        "video10": ("USB 2.0 Camera", "0"),
+        "video19": ("rpi-hevc-dec", "0"),
+        "video20": ("pispbe-input", "0"),
+        "video2": ("rp1-cfe-csi2_ch0", "0"),
+    }
+    for node, (label, index) in nodes.items():
+        folder = tmp_path / "sys/class/video4linux" / node
+        folder.mkdir(parents=True)
+        (folder / "name").write_text(label + "\n")
+        (folder / "index").write_text(index + "\n")
+        (tmp_path / "dev").mkdir(exist_ok=True)
+        (tmp_path / "dev" / node).write_text("")
+    return tmp_path
+
+
+def test_the_cameras_of_a_tree_are_found_and_nothing_else(tree):
+    assert KIND.find(tree) == [
+        FoundCamera("/dev/video0", "HD Pro Webcam C920"),
+        FoundCamera("/dev/video10", "USB 2.0 Camera"),
+    ]
+    assert find_cameras(tree) == KIND.find(tree)
+
+
+def test_a_machine_without_cameras_has_none(tmp_path):
+    assert KIND.find(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("spec", "node"),
+    [
+        ("0", "/dev/video0"),
+        ("007", "/dev/video7"),
+        ("v4l2:2", "/dev/video2"),
+        ("v4l2:///dev/video3", "/dev/video3"),
+        ("v4l2:/dev/video3", "/dev/video3"),
+        ("/dev/video12", "/dev/video12"),
+        ("/dev/v4l/by-id/usb-046d_HD_Pro-video-index0", "/dev/v4l/by-id/usb-046d_HD_Pro-video-index0"),
+    ],
+)
+def test_a_camera_is_named_by_number_or_node(spec, node):
+    assert KIND.claims(spec)
+    assert node_of(spec) == Path(node)
+
+
+@pytest.mark.parametrize("spec", ["-1", "1.5", "video0", "demo", "/dev/sda", "0.jpg", "12345"])
+def test_nothing_else_is_a_camera(spec):
+    assert not KIND.claims(spec)
+
+
+def test_a_camera_that_is_not_there_lists_those_that_are(tree, tmp_path):
+    with pytest.raises(
+        SourceNotFoundError, match=r"5: no camera .*video5; attached: /dev/video0 \(HD Pro Webcam C920\)"
+    ):
+        open_source(5, Request(root=tree))
+    with pytest.raises(FileNotFoundError, match="no USB camera is attached; plug one in, or name a board's own camera"):
+        open_source("/dev/video5", Request(root=tmp_path / "bare"))
+
+
+def test_a_file_in_place_of_a_device_is_refused(tree):
+    with pytest.raises(SourceError, match="video0 is not a camera device"):
+        open_source(0, Request(root=tree))
+
+
+def test_another_device_is_no_camera(tmp_path):
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/video0").symlink_to("/dev/null")
+    with pytest.raises(SourceError, match=r"video0 \(video0, no Video4Linux driver\) gives no pictures"):
+        open_source(0, Request(root=tmp_path))
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may open everything")
+def test_a_device_without_permission_says_which_group(tmp_path):
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/video0").symlink_to("/dev/mem")
+    with pytest.raises(SourceError, match="sudo usermod -aG video"):
+        open_source(0, Request(root=tmp_path))
+
+
+def test_a_drivers_answer_is_read():
+    said = parse_capability(
+        capability("uvcvideo", "HD Pro Webcam C920", CAPTURE | METADATA | STREAMING | ALL_NODES, CAPTURE | STREAMING)
+    )
+    assert (said.driver, said.card, said.bus) == ("uvcvideo", "HD Pro Webcam C920", "usb-0000:01:00.0-1.2")
+    assert said.is_camera
+
+
+@pytest.mark.parametrize(
+    ("driver", "node"),
+    [
+        ("uvcvideo", METADATA | STREAMING),
+        ("uvcvideo", CAPTURE),
+        ("bcm2835-codec", M2M | STREAMING),
+        ("rp1-cfe", CAPTURE | STREAMING | 0x2000_0000),
+        ("unicam", CAPTURE | STREAMING),
+        ("tegra-video", CAPTURE | STREAMING),
+        ("v4l2 output", 0x2 | STREAMING),
+    ],
+)
+def test_a_node_that_gives_no_pictures_by_itself_is_no_camera(driver, node):
+    assert not parse_capability(capability(driver, "x", CAPTURE | STREAMING | ALL_NODES, node)).is_camera
+
+
+def test_an_old_driver_speaks_for_its_whole_device():
+    assert parse_capability(capability("old", "x", CAPTURE | STREAMING, 0)).is_camera
+
+
+@given(st.binary(min_size=104, max_size=104))
+def test_no_answer_upsets_the_reading(data):
+    assert parse_capability(data).is_camera in (True, False)
+
+
+class Camera:
+    """Stands below the public source for a camera's capture: it does 640x480 YUYV at 30 whatever is asked."""
+
+    def __init__(self, frames: int = 3) -> None:
+        self.asked: list[int] = []
+        self.frames = frames
+
+    def set(self, prop, value):
+        self.asked.append(prop)
+        return True
+
+    def get(self, prop):
+        fourcc = float(cv2.VideoWriter.fourcc(*"YUYV"))
+        known = {cv2.CAP_PROP_FOURCC: fourcc, cv2.CAP_PROP_FRAME_WIDTH: 640.0, cv2.CAP_PROP_FRAME_HEIGHT: 480.0}
+        return known.get(prop, 30.0)
+
+    def grab(self):
+        self.frames -= 1
+        return self.frames >= 0
+
+    def retrieve(self):
+        return True, np.zeros((480, 640, 3), np.uint8)
+
+    def release(self):
+        pass
+
+
+def test_mjpg_is_asked_for_before_the_size_and_the_size_before_the_rate():
+    camera = Camera()
+    configure(camera, Request(width=1280, height=720, fps=60), "0")
+    assert camera.asked == [
+        cv2.CAP_PROP_FOURCC,
+        cv2.CAP_PROP_FRAME_WIDTH,
+        cv2.CAP_PROP_FRAME_HEIGHT,
+        cv2.CAP_PROP_FPS,
+        cv2.CAP_PROP_BUFFERSIZE,
+    ]
+
+
+def test_what_the_camera_made_of_the_request_is_in_the_log(caplog):
+    with caplog.at_level(logging.INFO, "edge_sdk"):
+        configure(Camera(), Request(width=1280, height=480), "0")
+    assert caplog.messages == [
+        "0: YUYV 640x480 at 30 fps",
+        "0: the camera does not do what was asked: format MJPG became YUYV, width 1280 became 640",
+    ]
+
+
+def test_a_camera_that_is_unplugged_says_so(tmp_path):
+    node = tmp_path / "video0"
+    node.write_text("")
+    source = V4l2Source(Camera(frames=2), name="0", node=node, timeout_s=1)
+    assert (source.live, source.fps) == (True, 30.0)
+    assert [source.read().id, source.read().id] == [0, 1]
+    with pytest.raises(SourceError, match="no more frames after 2; unplug the camera"):
+        source.read()
+    node.unlink()
+    with pytest.raises(SourceError, match="was unplugged after 2 frames; plug it in again"):
+        source.read()
+    source.close()
+
+
+def test_a_camera_that_stalls_is_an_error_in_time(tmp_path):
+    reading, writing = os.pipe()  # a descriptor that never has anything to read
+    source = V4l2Source(Camera(), name="0", node=tmp_path, timeout_s=0.2, descriptor=reading)
+    with pytest.raises(SourceError, match=r"no frame within 0\.2 s"):
+        source.read()
+    source.close()
+    assert source.read() is None
+    os.close(reading)
+    os.close(writing)
+
+
+def test_who_holds_a_device_is_named(tmp_path):
+    held = tmp_path / "video0"
+    held.write_text("")
+    code = "import sys; f = open(sys.argv[1]); print('ready', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(held)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        child.stdout.readline()
+        assert any(f"(pid {child.pid})" in holder for holder in holders_of(held))
+        child.stdin.close()
+    assert holders_of(held) == []
+
+
+def test_the_number_of_the_request_fits_its_structure():
+    read, size = 2, v4l2.CAPABILITY.size  # asm-generic/ioctl.h: direction, size, type, number
+    assert size == 104
+    assert read << 30 | size << 16 | ord("V") << 8 | 0 == v4l2.VIDIOC_QUERYCAP

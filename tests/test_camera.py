@@ -1,0 +1,178 @@
+"""The camera: real clips through the loop, and a fake source where frames must come and go on demand."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import threading
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import edge_sdk
+from edge_sdk.errors import BadFrameError, SourceError, SourceNotFoundError, UsageError
+from edge_sdk.testing.fake_source import FakeSource
+
+
+@pytest.fixture(scope="module")
+def detector(yolox: Path):
+    with edge_sdk.Detector(yolox, threads=1) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def picture(bear: Path) -> np.ndarray:
+    return cv2.imread(str(bear))
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_a_clip_is_read_to_its_last_frame_and_nothing_is_lost(highway: Path, detector: edge_sdk.Detector) -> None:
+    with edge_sdk.Camera(highway, detector) as camera:
+        results = list(camera.detect())
+    assert [result.frame.id for result in results] == list(range(38))
+    cars = [sum(detector.class_names[i] == "car" for i in r.detections.class_id) for r in results]
+    assert min(cars) >= 2
+    stats = camera.stats
+    assert (stats.captured, stats.processed, dict(stats.dropped), stats.in_flight) == (38, 38, {}, 0)
+
+
+def test_timing_adds_up(highway: Path, detector: edge_sdk.Detector) -> None:
+    with edge_sdk.Camera(highway, detector) as camera:
+        for result in camera.detect(frames=5):
+            timing = result.timing
+            stages = timing.wait_ms + timing.preprocess_ms + timing.infer_ms + timing.decode_ms
+            assert stages == pytest.approx(timing.total_ms, abs=1e-6)
+            assert min(timing.wait_ms, timing.preprocess_ms, timing.infer_ms, timing.decode_ms) >= 0
+
+
+def test_it_works_without_a_with_and_leaves_nothing_behind(highway: Path, yolox: Path) -> None:
+    list(edge_sdk.Camera(highway, yolox).detect(frames=1))  # what the engine allocates once is there now
+    gc.collect()
+    files, threads = open_files(), threading.active_count()
+    for _ in range(3):
+        for _result in edge_sdk.Camera(highway, yolox).detect():
+            break
+    gc.collect()
+    assert open_files() == files
+    assert threading.active_count() == threads
+
+
+def test_a_live_camera_dropped_in_the_middle_leaves_no_thread(detector: edge_sdk.Detector, picture: np.ndarray) -> None:
+    before = {thread.ident for thread in threading.enumerate()}
+    source = FakeSource(_forever(picture), fps=200, live=True)
+    for _result in edge_sdk.Camera(source, detector).detect():
+        break
+    gc.collect()
+    assert {t.ident for t in threading.enumerate()} <= before
+    assert source.closed
+
+
+def test_frames_and_seconds_bound_a_run(detector: edge_sdk.Detector, picture: np.ndarray) -> None:
+    with edge_sdk.Camera(FakeSource(_forever(picture)), detector) as camera:
+        assert len(list(camera.detect(frames=3))) == 3
+        began = time.monotonic()
+        assert len(list(camera.detect(seconds=0.2))) >= 1
+        assert time.monotonic() - began < 5
+
+
+def test_of_a_fast_live_source_the_newest_is_taken_and_every_frame_is_accounted_for(
+    detector: edge_sdk.Detector, picture: np.ndarray
+) -> None:
+    """The source is several times faster than the model: frames are overwritten, none is seen twice, none vanishes."""
+    source = FakeSource(_forever(picture), fps=400, live=True)
+    with edge_sdk.Camera(source, detector) as camera:
+        ids = [result.frame.id for result in camera.detect(frames=20)]
+    assert ids == sorted(set(ids))
+    stats = camera.stats
+    assert stats.dropped["overwritten"] > 0
+    assert stats.captured == stats.processed + sum(stats.dropped.values()) + stats.in_flight
+    assert stats.in_flight == 0
+    assert stats.processed == 20
+
+
+def test_a_bad_frame_is_reported_counted_and_passed_over(
+    detector: edge_sdk.Detector, picture: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = FakeSource([picture] * 4, script={1: BadFrameError("frame 1 is smeared")})
+    with caplog.at_level(logging.WARNING, "edge_sdk"), edge_sdk.Camera(source, detector) as camera:
+        ids = [result.frame.id for result in camera.detect()]
+    assert ids == [0, 2, 3]
+    assert "frame 1 is smeared" in caplog.text
+    assert camera.stats.dropped == {"decode_error": 1}
+    assert camera.stats.captured == 4
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_a_source_that_fails_raises_its_own_error(detector: edge_sdk.Detector, picture: np.ndarray, live: bool) -> None:
+    source = FakeSource([picture] * 5, fps=50, live=live, script={3: SourceError("the cable was pulled")})
+    with edge_sdk.Camera(source, detector) as camera, pytest.raises(SourceError, match="the cable was pulled"):
+        list(camera.detect())
+    assert camera.stats.in_flight == 0
+
+
+def test_several_cameras_share_one_detector(highway: Path, bear: Path, detector: edge_sdk.Detector) -> None:
+    with edge_sdk.Camera(highway, detector) as street, edge_sdk.Camera(bear, detector) as wood:
+        both = zip(street.detect(frames=1), wood.detect(), strict=True)
+        ((cars, bears),) = [(first.detections, second.detections) for first, second in both]
+    assert detector.class_names[cars.class_id[0]] == "car"
+    assert detector.class_names[bears.class_id[0]] == "bear"
+    detector(cv2.imread(str(bear)))  # it was lent, so it is still open
+
+
+def test_no_camera_found_says_what_else_can_be_named(
+    yolox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGE_SDK_ROOT", str(tmp_path))
+    with pytest.raises(SourceNotFoundError, match="no camera found on this machine"):
+        edge_sdk.Camera(model=yolox)
+
+
+def test_a_model_that_cannot_be_opened_closes_the_source(picture: np.ndarray) -> None:
+    source = FakeSource([picture])
+    with pytest.raises(FileNotFoundError):
+        edge_sdk.Camera(source, "nope.onnx")
+    assert source.closed
+
+
+def test_a_closed_camera_says_so(highway: Path, detector: edge_sdk.Detector) -> None:
+    camera = edge_sdk.Camera(highway, detector)
+    camera.close()
+    camera.close()
+    with pytest.raises(UsageError, match="the camera is closed"):
+        camera.detect()
+
+
+def test_it_detects_once_at_a_time(highway: Path, detector: edge_sdk.Detector) -> None:
+    with edge_sdk.Camera(highway, detector) as camera:
+        first = camera.detect()
+        next(first)
+        with pytest.raises(UsageError, match="already detecting"):
+            camera.detect()
+
+
+@pytest.mark.parametrize("bound", [{"frames": 0}, {"seconds": -1}])
+def test_a_bound_that_means_nothing_is_refused(highway: Path, detector: edge_sdk.Detector, bound: dict) -> None:
+    with edge_sdk.Camera(highway, detector) as camera, pytest.raises(UsageError, match="must be above 0"):
+        camera.detect(**bound)
+
+
+def test_a_failing_inference_is_counted(highway: Path, yolox: Path) -> None:
+    with edge_sdk.Camera(highway, yolox) as camera:
+        results = camera.detect()
+        next(results)
+        camera.detector.session.close()
+        with pytest.raises(edge_sdk.EdgeSdkError):
+            next(results)
+        assert camera.stats.dropped == {"inference_error": 1}
+        assert camera.stats.in_flight == 0
+
+
+def _forever(picture: np.ndarray):
+    while True:
+        yield picture

@@ -1,0 +1,177 @@
+"""The detector: what it takes, what it chooses, what it refuses."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import edge_sdk
+from edge_sdk.errors import BackendError, ModelNotFoundError, UsageError
+
+
+@pytest.fixture(scope="module")
+def detector(yolox: Path):
+    with edge_sdk.Detector(yolox, threads=1) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def photo(bear: Path) -> np.ndarray:
+    return cv2.imread(str(bear))
+
+
+def test_a_bear_is_found_where_it_stands(detector: edge_sdk.Detector, photo: np.ndarray) -> None:
+    (found,) = detector(photo)
+    assert detector.class_names[found.class_id] == "bear"
+    assert found.confidence > 0.9
+    # Read off the photo: it fills the picture but for a strip at the top.
+    assert np.allclose(found.xyxy, (5, 70, 586, 638), atol=15)
+
+
+def test_boxes_stay_inside_the_picture(detector: edge_sdk.Detector, photo: np.ndarray) -> None:
+    prepared = detector.prepare(photo[:300], detector.new_prepared())
+    raw = detector.decode(detector.infer(prepared), prepared, clip=False)
+    cut = detector.decode(detector.infer(prepared), prepared)
+    assert (cut.xyxy >= 0).all()
+    assert (cut.xyxy <= [586, 300, 586, 300]).all()
+    assert len(cut) <= len(raw)
+
+
+def test_prepare_infer_decode_in_a_row_is_the_call(detector: edge_sdk.Detector, photo: np.ndarray) -> None:
+    prepared = detector.prepare(photo, detector.new_prepared())
+    steps = detector.decode(detector.infer(prepared), prepared)
+    whole = detector(photo)
+    np.testing.assert_array_equal(steps.xyxy, whole.xyxy)
+    np.testing.assert_array_equal(steps.confidence, whole.confidence)
+
+
+def test_results_outlive_the_next_call(detector: edge_sdk.Detector, photo: np.ndarray) -> None:
+    first = detector(photo)
+    before = first.xyxy.copy()
+    detector(photo[:, ::-1].copy())
+    np.testing.assert_array_equal(first.xyxy, before)
+
+
+def test_a_view_that_is_not_contiguous_is_taken(detector: edge_sdk.Detector, photo: np.ndarray) -> None:
+    mirrored = detector(photo[:, ::-1])
+    copied = detector(np.ascontiguousarray(photo[:, ::-1]))
+    np.testing.assert_array_equal(mirrored.xyxy, copied.xyxy)
+
+
+def test_many_threads_may_share_a_detector(detector: edge_sdk.Detector, photo: np.ndarray) -> None:
+    pictures = [photo, photo[:, ::-1].copy(), photo[:400].copy(), cv2.resize(photo, (300, 200))]
+    wanted = [detector(picture).xyxy for picture in pictures]
+    wrong: list[int] = []
+
+    def work(index: int) -> None:
+        for _ in range(5):
+            if not np.array_equal(detector(pictures[index]).xyxy, wanted[index]):
+                wrong.append(index)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(pictures))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_one_class_by_name_or_id(yolox: Path, photo: np.ndarray) -> None:
+    for classes in (["bear"], [21], ["21"], "bear"):
+        with edge_sdk.Detector(yolox, classes=classes) as detector:
+            assert len(detector(photo)) == 1
+    with edge_sdk.Detector(yolox, classes=["dog", "cat"]) as detector:
+        assert len(detector(photo)) == 0
+
+
+def test_a_higher_confidence_keeps_less(yolox: Path, photo: np.ndarray) -> None:
+    counts = []
+    for confidence in (0.0005, 0.25, 0.99):
+        with edge_sdk.Detector(yolox, confidence=confidence) as detector:
+            counts.append(len(detector(photo)))
+    assert counts[0] > counts[1] > counts[2] == 0
+
+
+def test_auto_says_what_it_chose_and_why(yolox: Path, shared: Path) -> None:
+    with edge_sdk.Detector(yolox) as onnx:
+        assert onnx.backend == "onnxruntime"
+        assert "CPUExecutionProvider" in onnx.session.active
+        assert "first of onnxruntime" in onnx.why
+    with edge_sdk.Detector(shared / "models/yolox_nano/yolox_nano_float16_quantize.tflite") as lite:
+        assert lite.backend == "tflite"
+
+
+def test_both_engines_agree_on_the_bear(yolox: Path, shared: Path, photo: np.ndarray) -> None:
+    boxes = []
+    for model in (yolox, shared / "models/yolox_nano/yolox_nano_float16_quantize.tflite"):
+        with edge_sdk.Detector(model) as detector:
+            boxes.append(detector(photo).xyxy)
+    np.testing.assert_allclose(boxes[0], boxes[1], atol=1.0)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "says"),
+    [
+        ({"confidence": 1.5}, "confidence must be between 0 and 1"),
+        ({"iou": -1}, "iou must be between 0 and 1"),
+        ({"threads": 0}, "threads must be 1 or more"),
+        ({"backend": "tensorflow"}, "there is no backend 'tensorflow'; there are auto, onnxruntime, tflite"),
+        ({"head": "nope"}, "there is no head 'nope'"),
+        ({"classes": ["unicorn"]}, "no class 'unicorn'"),
+        ({"classes": [80]}, "no class 80"),
+        ({"options": {"turbo": "1"}}, "no option 'turbo'"),
+    ],
+)
+def test_an_argument_that_means_nothing_is_refused(yolox: Path, keywords: dict, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        edge_sdk.Detector(yolox, **keywords)
+
+
+def test_a_missing_model_is_a_file_not_found_error() -> None:
+    with pytest.raises(FileNotFoundError):
+        edge_sdk.Detector("nope.onnx")
+
+
+def test_no_model_named_uses_the_embedded_default_or_says_what_to_name() -> None:
+    from edge_sdk.models import default
+
+    if default.path() is None:
+        with pytest.raises(ModelNotFoundError, match="models pull nanodet-m"):
+            edge_sdk.Detector()
+    else:
+        with edge_sdk.Detector() as detector:
+            assert "person" in detector.class_names
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "photo.jpg",
+        np.zeros((10, 10, 3), np.float32),
+        np.zeros((0, 10, 3), np.uint8),
+        np.zeros((4, 4, 2), np.uint8),
+        None,
+    ],
+    ids=["a path", "floats", "no rows", "two channels", "None"],
+)
+def test_what_is_no_picture_is_refused(detector: edge_sdk.Detector, image: object) -> None:
+    with pytest.raises(UsageError, match="an image must"):
+        detector(image)  # type: ignore[arg-type]
+
+
+def test_a_closed_detector_says_so_and_closes_twice(yolox: Path, photo: np.ndarray) -> None:
+    detector = edge_sdk.Detector(yolox)
+    detector.close()
+    detector.close()
+    with pytest.raises(BackendError, match="closed"):
+        detector(photo)
+
+
+def test_its_repr_names_file_and_engine(detector: edge_sdk.Detector) -> None:
+    assert repr(detector) == (
+        "Detector('yolox_nano.onnx', backend='onnxruntime', active='CPUExecutionProvider, 1 thread')"
+    )
