@@ -31,7 +31,8 @@ def candidates(
     if scores.strides[0] < scores.strides[1]:  # a class's scores lie together: the column maximum is vectorised
         rows = np.flatnonzero(scores.max(axis=1) > confidence)
     else:  # a box's scores lie together: comparing all of them is twice as fast as the maximum of each row
-        rows = np.unique(np.flatnonzero(scores > confidence) // scores.shape[1])
+        hits = np.flatnonzero(scores > confidence) // scores.shape[1]
+        rows = hits[np.diff(hits, prepend=-1) > 0]  # each row once; they come sorted
     survivors = scores[rows]
     if multi_label:
         index, classes = np.nonzero(survivors > confidence)
@@ -51,7 +52,7 @@ def suppress(
     """Class-aware greedy non-maximum suppression.
 
     Args:
-        boxes_xyxy: float32 [n, 4], finite.
+        boxes_xyxy: float32 [n, 4], finite; one without an area is no box and is not kept.
         scores: float32 [n].
         class_id: int32 [n]; boxes of different classes never suppress each other.
         iou: Intersection over union 0..1 above which the lower-scored box goes.
@@ -61,11 +62,14 @@ def suppress(
         Indices of the kept boxes, best score first.
     """
     order = np.argsort(-scores, kind="stable")[:MAX_CANDIDATES]
-    if len(order) == 0:
-        return order
     boxes = boxes_xyxy[order].astype(np.float64)
     boxes[:, 2:] -= boxes[:, :2]
-    np.maximum(boxes[:, 2:], 0, out=boxes[:, 2:])
+    # OpenCV takes two boxes without an area for the same one, wherever they are and of whatever class.
+    real = (boxes[:, 2:] > 0).all(axis=1) & (boxes[:, 2] * boxes[:, 3] > np.finfo(np.float64).eps)
+    if not real.all():
+        order, boxes = order[real], boxes[real]
+    if len(order) == 0:
+        return order
     # OpenCV keeps classes apart by moving each one's boxes to the right by the largest coordinate,
     # which takes boxes that start left of 0 into their neighbour's place: start all of them at 0.
     boxes[:, :2] -= boxes[:, :2].min(axis=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +29,18 @@ def recognise(
         UsageError: There is no head of this name.
         UnknownLayoutError: No head recognises the outputs.
         AmbiguousLayoutError: Several do; the message lists them and the flag that settles it.
-        ModelError: The card contradicts the model.
+        ModelError: The card names a head that there is not, or contradicts the model.
     """
-    known = heads()
     if isinstance(card, ModelCard):
-        return _named(head or card.head), card
+        chosen = _named(head or card.head)
+        if chosen.recognise(session.inputs, session.outputs, session.metadata) is not None:
+            _check_count(chosen, session, card.classes, "the model card")
+        return chosen, replace(card, head=chosen.name)
     stated, where = _stated(session, model, card)
     wanted = head or stated.get("head")
-    candidates = [_named(wanted)] if wanted else list(known.values())
+    if head is None and wanted is not None and wanted not in heads():
+        raise ModelError(f"{where}: {_no_head(wanted)}")
+    candidates = [_named(wanted)] if wanted else list(heads().values())
     found = [
         (candidate, guess)
         for candidate in candidates
@@ -55,15 +59,18 @@ def recognise(
     if not found:
         return _unrecognised(session, model, wanted, stated)
     chosen, guess = found[0]
-    merged = {**stated, "head": chosen.name}
-    count_held = chosen.class_count(session.outputs)
-    classes = merged.get("classes")
-    if classes is not None and count_held is not None and len(classes) != count_held:
+    if "classes" in stated:
+        _check_count(chosen, session, stated["classes"], where)
+    return chosen, with_fields(guess, {**stated, "head": chosen.name})
+
+
+def _check_count(head: Head, session: Session, classes: Sequence[str], where: str) -> None:
+    held = head.class_count(session.outputs)
+    if held is not None and len(classes) != held:
         raise ModelError(
-            f"{where}: names {len(classes)} classes, but the model's outputs hold {count_held}; "
+            f"{where}: names {len(classes)} classes, but the model's outputs hold {held}; "
             "list every class in the order of training"
         )
-    return chosen, with_fields(guess, merged)
 
 
 def _stated(session: Session, model: Path, card: Path | str | None) -> tuple[dict[str, Any], str]:
@@ -76,10 +83,13 @@ def _stated(session: Session, model: Path, card: Path | str | None) -> tuple[dic
 
 
 def _named(name: str) -> Head:
-    known = heads()
-    if name not in known:
-        raise UsageError(f"there is no head {name!r}; there are {', '.join(sorted(known))}")
-    return known[name]
+    if name not in heads():
+        raise UsageError(_no_head(name))
+    return heads()[name]
+
+
+def _no_head(name: str) -> str:
+    return f"there is no head {name!r}; there are {', '.join(sorted(heads()))}"
 
 
 def _unrecognised(
@@ -87,7 +97,7 @@ def _unrecognised(
 ) -> tuple[Head, ModelCard]:
     needed = ("input_hw", "classes")
     if wanted is not None and all(key in stated for key in needed):
-        return _named(wanted), ModelCard(**stated)  # somebody wrote a whole card: they are believed
+        return _named(wanted), ModelCard(**{**stated, "head": wanted})  # somebody wrote a whole card: they are believed
     outputs = describe(session.outputs)
     if wanted is not None:
         raise UnknownLayoutError(

@@ -58,9 +58,10 @@ class JsonlSink:
             self._file = sys.stdout
             return
         try:
-            self._file = self._stack.enter_context(Path(path).open("w", encoding="utf-8"))
+            self._file = Path(path).open("w", encoding="utf-8")  # noqa: SIM115  close() closes it
         except OSError as error:
-            raise SinkError(f"{path}: cannot be written: {one_line(error)}") from error
+            raise SinkError(f"{path}: cannot be written: {error.strerror or one_line(error)}") from error
+        self._stack.callback(self._file.close)
 
     def put(self, result: Result) -> None:
         try:

@@ -12,7 +12,7 @@ from typing import Any
 
 import cv2
 
-from edge_sdk.errors import BadFrameError
+from edge_sdk.errors import BadFrameError, SourceError, one_line
 from edge_sdk.result import Frame
 
 STALE_NS = 100_000_000  # a live source's first frame, read while opening, is not delivered when it is older than this
@@ -68,7 +68,11 @@ class CaptureSource:
     def _grab(self) -> Frame | None:
         if self._closing.is_set() or not self._wait():
             return None
-        if not self._capture.grab():
+        try:
+            grabbed = self._capture.grab()
+        except cv2.error as error:  # OpenCV's backends assert what a driver promises
+            raise SourceError(f"{self.name}: reading failed: {error_text(error)}; open it again") from error
+        if not grabbed:
             return None if self._closing.is_set() else self._ended(self._next_id)
         return self._take()
 
@@ -76,7 +80,10 @@ class CaptureSource:
         """The frame that was just grabbed."""
         captured_ns = time.monotonic_ns()
         frame_id, self._next_id = self._next_id, self._next_id + 1
-        done, image = self._capture.retrieve()
+        try:
+            done, image = self._capture.retrieve()
+        except cv2.error:
+            done, image = False, None
         if not done or image is None or image.size == 0:
             raise BadFrameError(f"{self.name}: frame {frame_id} could not be decoded; it was skipped")
         if image.ndim == 2 or image.shape[2] == 1:
@@ -93,6 +100,11 @@ class CaptureSource:
     def _ended(self, frames: int) -> Frame | None:
         """No frame came: returns None for an end, raises SourceError for a loss."""
         return None
+
+
+def error_text(error: BaseException) -> str:
+    """What OpenCV's error says, without the place in its source."""
+    return getattr(error, "err", None) or one_line(error)
 
 
 def nominal_fps(capture: Any) -> float | None:

@@ -161,15 +161,13 @@ def configure(capture: Any, request: Request, name: str) -> None:
     with each.
     """
     capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*PIXEL_FORMAT))
-    wanted: dict[str, str] = {"format": PIXEL_FORMAT}
-    for key, value, prop in (
-        ("width", request.width, cv2.CAP_PROP_FRAME_WIDTH),
-        ("height", request.height, cv2.CAP_PROP_FRAME_HEIGHT),
-        ("fps", request.fps, cv2.CAP_PROP_FPS),
-    ):
-        if value is not None:
-            capture.set(prop, value)
-            wanted[key] = f"{value:g}"
+    asked = {"width": request.width, "height": request.height, "fps": request.fps}
+    wanted = {"format": PIXEL_FORMAT} | {key: f"{value:g}" for key, value in asked.items() if value is not None}
+    if request.width is not None or request.height is not None:  # OpenCV acts when it has both
+        for prop, size in ((cv2.CAP_PROP_FRAME_WIDTH, request.width), (cv2.CAP_PROP_FRAME_HEIGHT, request.height)):
+            capture.set(prop, capture.get(prop) if size is None else size)
+    if request.fps is not None:
+        capture.set(cv2.CAP_PROP_FPS, request.fps)
     capture.set(cv2.CAP_PROP_BUFFERSIZE, BUFFERS)
     active = {
         "format": fourcc_text(capture),

@@ -27,7 +27,7 @@ def test_every_command_is_listed() -> None:
 def test_every_command_has_an_example_in_its_help(edge_sdk_command, command: str) -> None:
     ran = edge_sdk_command(*command.split(), "--help")
     assert ran.code == 0
-    assert f"edge-sdk {command.split()[0]}" in ran.out.replace("\n", " ").split("xample", 1)[1]
+    assert f"edge-sdk {command.split(maxsplit=1)[0]}" in ran.out.replace("\n", " ").split("xample", 1)[1]
 
 
 @pytest.mark.parametrize("command", [*(c for c in COMMANDS if c != "models"), "models list"])
