@@ -48,7 +48,12 @@ class Detections:
     landmarks: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
-        n = len(self.confidence)
+        for field in fields(self):
+            array = getattr(self, field.name)
+            optional = array is None and field.default is None
+            if not isinstance(array, np.ndarray) and not optional:
+                raise UsageError(f"Detections.{field.name} must be a NumPy array, not {type(array).__name__}")
+        n = self.confidence.shape[0] if self.confidence.ndim else 0
         wanted: dict[str, tuple[tuple[int, ...], type[np.generic]]] = {
             "xyxy": ((n, 4), np.float32),
             "confidence": ((n,), np.float32),

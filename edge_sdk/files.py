@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,26 +15,25 @@ from edge_sdk.errors import SinkError, one_line
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` with the same suffix; flushed and renamed over it when the block succeeds.
 
+    A block that raises leaves what was under the name before, and nothing beside it.
+
     Raises:
-        SinkError: The folder is not there, or cannot be written.
+        SinkError: The folder is not there or cannot be written, or there is a folder under the name.
     """
+    if path.is_dir():
+        raise SinkError(f"{path}: cannot be written: it is a folder")
+    temporary = path.parent / f".{path.stem[:40]}-{secrets.token_hex(4)}{path.suffix}"
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))  # less the umask, as any new file
     except OSError as error:
         raise SinkError(f"{path}: cannot be written: {error.strerror or one_line(error)} ({path.parent})") from error
-    os.close(handle)
-    temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes private files
-        temporary.replace(path)
+        try:
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError as error:
+            raise SinkError(f"{path}: cannot be written: {error.strerror or one_line(error)}") from error
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

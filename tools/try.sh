@@ -25,7 +25,8 @@ install_system_packages() {
     sudo=""
     [ "$(id -u)" = 0 ] || sudo="sudo"
     $sudo apt-get update -qq
-    # shellcheck disable=SC2086  the list is words on purpose
+    # The list is words on purpose.
+    # shellcheck disable=SC2086
     DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y --no-install-recommends $missing
 }
 

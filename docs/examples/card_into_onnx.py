@@ -14,7 +14,9 @@ classes = sys.argv[2:] or ["helmet", "vest", "person", "glove"]
 
 model = onnx.load(source)
 card = {"head": "yolox", "classes": classes, "licence": "my own"}
-onnx.helper.set_model_props(model, {**{prop.key: prop.value for prop in model.metadata_props}, CARD_KEY: json.dumps(card)})
+onnx.helper.set_model_props(
+    model, {**{prop.key: prop.value for prop in model.metadata_props}, CARD_KEY: json.dumps(card)}
+)
 target = source.with_name(f"{source.stem}_with_card.onnx")
 onnx.save(model, target)
 

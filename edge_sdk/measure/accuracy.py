@@ -105,6 +105,8 @@ def evaluate(
     wanted, detector.confidence = detector.confidence, CONFIDENCE
     try:
         for number, photo in enumerate(dataset.photos):
+            if progress is not None and number > 0:
+                progress(number, len(dataset.photos))
             try:
                 picture = read_photo(photo.path)
             except BadFrameError as error:
@@ -119,10 +121,10 @@ def evaluate(
                     "area": float(area), "bbox": [float(xyxy[0]), float(xyxy[1]), float(width), float(height)],
                 })  # fmt: skip
             rows += _best_rows(detector, picture, number, to_label)
-            if progress is not None:
-                progress(number + 1, len(dataset.photos))
     finally:
         detector.confidence = wanted
+    if progress is not None:
+        progress(len(dataset.photos), len(dataset.photos))
     if not images:
         raise DatasetError(
             f"none of the {len(dataset.photos)} photos could be read; is {dataset.photos[0].path} there?"
@@ -153,13 +155,13 @@ def _best_rows(
     with detector.lock:
         prepared = detector.prepare(picture, detector.own)
         found = detector.decode(detector.infer(prepared), prepared, multi_label=True, clip=False)
+    found = found[np.isin(found.class_id, list(to_label))]  # what nobody labelled takes no place among the hundred
     best = found[np.argsort(-found.confidence, kind="stable")[:MAX_BOXES]]
     return [
         [number, xyxy[0], xyxy[1], xyxy[2] - xyxy[0], xyxy[3] - xyxy[1], score, to_label[class_id]]
         for xyxy, score, class_id in zip(
             best.xyxy.tolist(), best.confidence.tolist(), best.class_id.tolist(), strict=True
         )
-        if class_id in to_label
     ]
 
 
@@ -243,6 +245,8 @@ def _interval(table: list[_Matches], count: int, seed: int, point: float) -> tup
     Not the percentiles of the draws: average precision is optimistic on few distinct photos, a resample has fewer than
     the set itself, and so the draws lie above the figure that they are meant to surround.
     """
+    if count < 2:
+        return 0.0, 1.0  # one photo says nothing of others
     generator = np.random.default_rng(seed)
     draws = []
     for _ in range(_RESAMPLES):

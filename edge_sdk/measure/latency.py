@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_sdk.detector import Detector
+from edge_sdk.errors import UsageError
 from edge_sdk.pipeline.books import percentiles
 
 MIN_SECONDS = 10.0
@@ -73,7 +74,13 @@ def camera(
     seconds: float = MIN_SECONDS,
     progress: Progress | None = None,
 ) -> Run:
-    """Pictures that arrive at a fixed rate, as from a camera: a slow model drops frames and stays fresh."""
+    """Pictures that arrive at a fixed rate, as from a camera: a slow model drops frames and stays fresh.
+
+    Raises:
+        UsageError: `fps` is not above 0.
+    """
+    if not fps > 0:
+        raise UsageError(f"fps must be above 0, not {fps}")
     for _ in range(WARM_UP_RUNS):
         detector(image)
     period = 1.0 / fps
@@ -83,9 +90,9 @@ def camera(
     last = -1
     while (now := time.perf_counter()) - began < seconds or len(latencies) < MIN_FRAMES:
         newest = int((now - began) / period)
-        if newest == last:
+        if newest <= last:  # already taken: wait for the next
             time.sleep(max(0.0, began + (last + 1) * period - now))
-            newest = last + 1
+            newest = max(last + 1, int((time.perf_counter() - began) / period))
         dropped += newest - last - 1
         last = newest
         detector(image)
@@ -112,7 +119,12 @@ def throughput(
         workers: How many.
         seconds: The least length of the run.
         progress: Told how far the run is.
+
+    Raises:
+        UsageError: `workers` is not above 0.
     """
+    if workers < 1:
+        raise UsageError(f"workers must be 1 or more, not {workers}")
     from concurrent.futures import ThreadPoolExecutor
     from contextlib import ExitStack
 

@@ -26,7 +26,7 @@ def as_record(result: Result, class_names: Sequence[str]) -> dict[str, Any]:
             "xyxy": [round(value, 2) for value in found.xyxy],
             "confidence": round(found.confidence, 4),
             "class_id": found.class_id,
-            "class_name": class_names[found.class_id] if found.class_id < len(class_names) else None,
+            "class_name": class_names[found.class_id] if 0 <= found.class_id < len(class_names) else None,
             "track_id": found.track_id,
         }
         if found.landmarks is not None:

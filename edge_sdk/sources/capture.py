@@ -84,11 +84,17 @@ class CaptureSource:
             done, image = self._capture.retrieve()
         except cv2.error:
             done, image = False, None
+        if done and image is not None and image.size:
+            image = self._decode(image)
         if not done or image is None or image.size == 0:
             raise BadFrameError(f"{self.name}: frame {frame_id} could not be decoded; it was skipped")
         if image.ndim == 2 or image.shape[2] == 1:
             image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
         return Frame(image, frame_id, self.name, captured_ns)
+
+    def _decode(self, data: Any) -> Any:
+        """The picture in what the capture gave; None where there is none."""
+        return data
 
     def _wait(self) -> bool:
         """Waits until a grab will not block, where that can be known; False once closed."""

@@ -128,8 +128,15 @@ class V4l2Kind:
         with quiet_opencv():
             configure(capture, request, spec)
         opened = [descriptor for descriptor in _descriptors_of(node) if descriptor not in before]
+        # OpenCV gives the picture before once more when it cannot decode one; so the decoding is ours.
+        raw = fourcc_text(capture) == PIXEL_FORMAT and bool(capture.set(cv2.CAP_PROP_CONVERT_RGB, 0))
         source = V4l2Source(
-            capture, name=spec, node=node, timeout_s=request.timeout_s, descriptor=opened[0] if opened else None
+            capture,
+            name=spec,
+            node=node,
+            timeout_s=request.timeout_s,
+            descriptor=opened[0] if opened else None,
+            raw=raw,
         )
         try:
             with quiet_opencv():
@@ -190,13 +197,23 @@ class V4l2Source(CaptureSource):
         node: Its device node.
         timeout_s: How long a frame may take.
         descriptor: The capture's own descriptor of the node, to wait on; None waits inside OpenCV, up to 10 s.
+        raw: Whether the capture gives JPEGs rather than pictures.
     """
 
-    def __init__(self, capture: Any, *, name: str, node: Path, timeout_s: float, descriptor: int | None = None) -> None:
+    def __init__(
+        self, capture: Any, *, name: str, node: Path, timeout_s: float, descriptor: int | None = None, raw: bool = False
+    ) -> None:
         super().__init__(capture, name=name, live=True)
         self._node = node
         self._timeout_s = timeout_s
         self._descriptor = descriptor
+        self._raw = raw
+
+    def _decode(self, data: Any) -> Any:
+        if not self._raw:
+            return data
+        with quiet_opencv():
+            return cv2.imdecode(data.reshape(-1), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
 
     def _wait(self) -> bool:
         if self._descriptor is None:

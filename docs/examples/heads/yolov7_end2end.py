@@ -1,7 +1,6 @@
-"""A head for YOLOv7 exported with --end2end --max-wh: own_head.py [END2END] [PHOTO].
+"""YOLOv7 exported with --end2end --max-wh: one row a box, suppressed already.
 
-One row a box, suppressed already: batch, left, top, right, bottom, class, score (WongKinYiu/yolov7, the notebook
-YOLOv7onnx.ipynb).
+Layout from the repository WongKinYiu/yolov7 (export.py, and the notebook YOLOv7onnx.ipynb).
 """
 
 from __future__ import annotations

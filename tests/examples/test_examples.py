@@ -1,0 +1,241 @@
+"""Every example of the documentation runs, and every Python block of a page is an example or runs as it stands."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_sdk import Detector, ModelCard
+from edge_sdk.errors import AmbiguousLayoutError, EdgeSdkError, UnknownLayoutError
+from edge_sdk.models import heads as heads_package
+from edge_sdk.models.card import read_sidecar
+from edge_sdk.models.heads.base import heads
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DOCS = REPOSITORY / "docs"
+EXAMPLES = DOCS / "examples"
+PAGES = [*sorted(DOCS.rglob("*.md")), REPOSITORY / "README.md"]
+
+# What stands in for each placeholder of an example's first line, in the folder where examples run.
+STAND_INS = {
+    "VIDEO": "street.mp4",
+    "SOURCE": "street.mp4",
+    "CAMERA": "street.mp4",
+    "URL": "street.mp4",
+    "SCENE": "demo:fast",
+    "PHOTO": "photo.jpg",
+    "PHOTOS": "photos",
+    "PHOTO, FOLDER or 'PATTERN'": "photos",
+    "MODEL": "yolox_nano.onnx",
+    "END2END": "yolov7-tiny-end2end.onnx",
+    "CLASS ...": "helmet",
+}
+ARGUMENTS = {"card_into_onnx.py": ["helmets.onnx", "helmet", "vest", "person", "glove"]}
+PRINTS = {
+    "three_lines.py": r"class 0 x[12]",  # the two people of the built-in scene
+    "one_picture.py": r"^person 0\.\d\d at \d+,\d+ to \d+,\d+$",
+    "count_people.py": r"^ +0 s +[1-9]$",
+    "write_jsonl.py": r"^8 captured, 8 processed, dropped: \{\}$",
+    "supervision_zone.py": r"^frame 0: \d+ of [1-9]",
+    "two_cameras.py": r"street.mp4: [1-9] people at most, 8 frames",
+    "card_in_code.py": r"^Detections\([1-9]",
+    "card_into_onnx.py": r"head yolox, classes helmet, vest, person, glove",
+    "use_own_head.py": r"head yolov7_end2end\nDetections\(1: class 16 x1; best 0\.90\)",
+    "own_source.py": r"^7 Detections\(",
+}
+WRITES = {
+    "save_crops.py": "crops/person/*.jpg",
+    "write_jsonl.py": "detections.jsonl",
+    "save_video.py": "annotated.mp4",
+    "supervision_zone.py": "zone.jpg",
+    "card_into_onnx.py": "helmets_with_card.onnx",
+}
+
+
+@pytest.fixture(scope="session")
+def stage(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what the examples take: a short clip, photos and models."""
+    folder = tmp_path_factory.mktemp("stage")
+    for model in ("yolox_nano/yolox_nano.onnx", "nanodet_m/nanodet_m.onnx"):
+        shutil.copy(shared / "models" / model, folder)
+    (folder / "photos").mkdir()
+    for photo in sorted((shared / "data/coco_eval/images").glob("*.jpg"))[:4]:
+        shutil.copy(photo, folder / "photos")
+    clip = cv2.VideoCapture(str(shared / "data/videos/one-by-one-person-detection.mp4"))
+    clip.set(cv2.CAP_PROP_POS_FRAMES, 150)
+    writer = cv2.VideoWriter(str(folder / "street.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 10.0, (768, 432))
+    for number in range(8):
+        read, frame = clip.read()
+        assert read
+        writer.write(frame)
+        if number == 0:
+            cv2.imwrite(str(folder / "photo.jpg"), frame)
+            cv2.imwrite(str(folder / "photos/a_person.jpg"), frame)
+    clip.release()
+    writer.release()
+    _constant(folder / "helmets.onnx", (1, 3, 416, 416), np.zeros((1, 3549, 9), np.float32))
+    _constant(folder / "odd.onnx", (1, 3, 320, 320), np.zeros((1, 100, 7), np.float32))
+    one_dog = np.array([[0, 64, 32, 320, 480, 16, 0.9]], np.float32)
+    _constant(folder / "yolov7-tiny-end2end.onnx", (1, 3, 640, 640), one_dog)
+    return folder
+
+
+def _constant(path: Path, input_shape: tuple[int, ...], output: np.ndarray) -> None:
+    """A model that answers the same whatever it sees."""
+    onnx = pytest.importorskip("onnx")
+    floats = onnx.TensorProto.FLOAT
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Identity", ["answer"], ["output"])],
+        "constant",
+        [onnx.helper.make_tensor_value_info("images", floats, input_shape)],
+        [onnx.helper.make_tensor_value_info("output", floats, output.shape)],
+        [onnx.numpy_helper.from_array(output, "answer")],
+    )
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8), path)
+
+
+@pytest.fixture
+def own_folder(stage: Path, tmp_path: Path) -> Path:
+    """The same, for one example to write in."""
+    for item in stage.iterdir():
+        (tmp_path / item.name).symlink_to(item)
+    return tmp_path
+
+
+def _environment(shared: Path) -> Mapping[str, str]:
+    return {**os.environ, "EDGE_SDK_MODELS": str(shared / "models")}
+
+
+@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
+def test_an_example_runs(example: Path, own_folder: Path, shared: Path) -> None:
+    if "supervision" in example.name:
+        pytest.importorskip("supervision")
+    if "demo" in example.read_text():
+        pytest.importorskip("matplotlib")
+    first_line = example.read_text().splitlines()[0]
+    arguments = ARGUMENTS.get(example.name) or [STAND_INS[word] for word in re.findall(r"\[([^]]+)\]", first_line)]
+    done = subprocess.run(
+        [sys.executable, str(example), *arguments],
+        cwd=own_folder,
+        env=_environment(shared),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(PRINTS.get(example.name, ""), done.stdout, re.MULTILINE), done.stdout
+    if example.name in WRITES:
+        written = list(own_folder.glob(WRITES[example.name]))
+        assert written and all(path.stat().st_size for path in written), f"{WRITES[example.name]} was not written"
+
+
+def test_each_line_of_the_jsonl_example_is_a_frame(own_folder: Path, shared: Path) -> None:
+    command = [sys.executable, str(EXAMPLES / "write_jsonl.py"), "photo.jpg", "yolox_nano.onnx"]
+    subprocess.run(command, cwd=own_folder, env=_environment(shared), check=True, timeout=120)
+    (record,) = map(json.loads, (own_folder / "detections.jsonl").read_text().splitlines())
+    assert record["detections"][0].keys() == {"xyxy", "confidence", "class_id", "class_name", "track_id"}
+
+
+# --- model cards --------------------------------------------------------------------------------
+
+
+def test_the_full_card_says_what_the_sdk_recognises_by_itself(own_folder: Path) -> None:
+    with Detector(own_folder / "yolox_nano.onnx") as plain:
+        recognised = plain.card
+    assert ModelCard(**read_sidecar(EXAMPLES / "yolox_nano.toml")) == _with_licence(recognised)
+
+
+def _with_licence(card: ModelCard) -> ModelCard:
+    return ModelCard(**{**vars(card), "licence": "Apache-2.0"})
+
+
+def test_the_short_card_settles_the_ambiguous_model(own_folder: Path) -> None:
+    shutil.copy(EXAMPLES / "helmets.toml", own_folder)
+    with Detector(own_folder / "helmets.onnx") as detector:
+        assert detector.class_names == ("helmet", "vest", "person", "glove")
+
+
+def test_a_head_in_a_folder_of_ones_own_is_found(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heads_package, "__path__", [*heads_package.__path__, str(EXAMPLES / "heads")])
+    heads.cache_clear()
+    try:
+        with Detector(own_folder / "yolov7-tiny-end2end.onnx") as detector:
+            assert detector.head.name == "yolov7_end2end"
+            (dog,) = detector(np.zeros((320, 640, 3), np.uint8))
+    finally:
+        heads.cache_clear()
+        sys.modules.pop("edge_sdk.models.heads.yolov7_end2end", None)
+    # 640 x 320 lies in the middle of 640 x 640: 160 rows of padding above, and the scale is 1.
+    assert dog.xyxy == (64.0, 0.0, 320.0, 320.0)
+
+
+# --- the errors that the pages show ---------------------------------------------------------------
+
+
+def test_models_md_shows_the_error_of_an_ambiguous_model(own_folder: Path) -> None:
+    with pytest.raises(AmbiguousLayoutError) as caught:
+        Detector(own_folder / "helmets.onnx")
+    _is_shown_in("models.md", caught.value)
+
+
+def test_models_md_shows_the_error_of_an_unknown_layout(own_folder: Path) -> None:
+    with pytest.raises(UnknownLayoutError) as caught:
+        Detector(own_folder / "odd.onnx")
+    _is_shown_in("models.md", caught.value, until="name one with --head (")
+
+
+def _is_shown_in(page: str, error: EdgeSdkError, until: str | None = None) -> None:
+    message = str(error)
+    if until is not None:
+        message = message[: message.index(until) + len(until)]
+    text = " ".join((DOCS / page).read_text().split())
+    assert message in text, f"{page} does not show: {message}"
+
+
+# --- the pages' own blocks ------------------------------------------------------------------------
+
+
+def python_blocks(page: Path) -> list[str]:
+    """The Python blocks of a page, at any indentation, those that include a file left out."""
+    text = page.read_text()
+    blocks = re.findall(r"^( *)```(?:python|py)\b[^\n]*\n(.*?)^\1```", text, re.MULTILINE | re.DOTALL)
+    return [code for _, code in blocks if '--8<-- "' not in code]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_a_page_includes_only_files_that_are_there(page: Path) -> None:
+    for name in re.findall(r'--8<-- "([^"]+)"', page.read_text()):
+        assert (REPOSITORY / name).is_file(), f"{page.name} includes {name}"
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if python_blocks(page)], ids=lambda path: str(path.relative_to(REPOSITORY))
+)
+def test_the_python_of_a_page_runs(page: Path, own_folder: Path, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks that are no file run as they stand, in one program a page that has edge_sdk and a picture."""
+    code = "\n".join(
+        [
+            "import cv2, edge_sdk",
+            "image_bgr = cv2.imread('photo.jpg')",
+            # No camera is attached where this runs: the first camera found is a clip.
+            "import edge_sdk.camera as _c, edge_sdk.sources.base as _s",
+            "_c.find_cameras = lambda root: [_s.FoundCamera('street.mp4', 'a clip')]",
+            *python_blocks(page),
+        ]
+    )
+    monkeypatch.chdir(own_folder)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=_environment(shared), capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, f"{page.name}: {done.stderr}"
