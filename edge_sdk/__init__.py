@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from edge_sdk.device import this_device
     from edge_sdk.errors import EdgeSdkError
     from edge_sdk.models.card import ModelCard
+    from edge_sdk.plan import Plan
     from edge_sdk.result import Frame, Reading, Result, Timing
     from edge_sdk.targets import Target, identify
 
@@ -35,6 +36,7 @@ __all__ = [
     "EdgeSdkError",
     "Frame",
     "ModelCard",
+    "Plan",
     "Reading",
     "Result",
     "Target",
@@ -51,6 +53,7 @@ _HOMES = {
     "EdgeSdkError": "edge_sdk.errors",
     "Frame": "edge_sdk.result",
     "ModelCard": "edge_sdk.models.card",
+    "Plan": "edge_sdk.plan",
     "Reading": "edge_sdk.result",
     "Result": "edge_sdk.result",
     "Target": "edge_sdk.targets",

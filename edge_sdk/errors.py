@@ -64,6 +64,10 @@ class BadFrameError(SourceError):
     """One picture could not be read; the source goes on with the next."""
 
 
+class PlanError(EdgeSdkError, ValueError):
+    """A plan file is malformed, or contradicts itself."""
+
+
 class DatasetError(EdgeSdkError, ValueError):
     """A data folder has no layout that the SDK reads, or its labels are broken."""
 

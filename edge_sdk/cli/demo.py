@@ -89,6 +89,8 @@ def _table(camera: Camera, seen: Counter[str], quiet: bool) -> Any:
 
             yield redraw
             display.update(_rows(camera, seen, time.monotonic() - began))
+        if not screen.is_terminal:
+            screen.print()  # Live ends its line on terminals alone
 
     return live()
 
