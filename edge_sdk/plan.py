@@ -72,10 +72,9 @@ class Plan:
         seen: dict[str, str] = {}
         groups: set[str] = set()
         for choice in self.choices:
-            if choice.precision not in get_args(Precision):
-                raise PlanError(
-                    f"group {choice.group!r}: precision {choice.precision!r} is none of {', '.join(get_args(Precision))}"
-                )
+            known = get_args(Precision)
+            if choice.precision not in known:
+                raise PlanError(f"group {choice.group!r}: precision {choice.precision!r} is none of {', '.join(known)}")
             if choice.group in groups:
                 raise PlanError(f"group {choice.group!r} stands in the plan twice")
             groups.add(choice.group)
