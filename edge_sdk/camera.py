@@ -20,6 +20,8 @@ from edge_sdk.sources.base import Request, Source, find_cameras, open_source
 
 log = logging.getLogger("edge_sdk")
 
+_CONFIDENCE = 0.25
+
 # A capture thread that does not end within this is stuck in its driver; it is a daemon and is left behind.
 _JOIN_S = 5.0
 
@@ -32,7 +34,7 @@ class Camera:
 
     Args:
         source: A camera's index or path, ``csi:0``, a URL, a photo, a video, a folder, a glob, ``demo``, or an open
-            source; None is the first camera found.
+            source, which the camera then closes; None is the first camera found.
         model: As `Detector` takes it, or a `Detector`, which several cameras may share and which stays open.
         width, height, fps: What a camera is asked for; None is its default.
         backend, confidence, iou, classes, threads, head, card, options: As `Detector` takes them.
@@ -40,7 +42,8 @@ class Camera:
     Raises:
         SourceNotFoundError: There is no such camera or file, or no camera at all.
         SourceError: It cannot be opened.
-        ModelError, BackendError, UsageError: As `Detector` raises them.
+        ModelError, BackendError, UsageError: As `Detector` raises them; UsageError also for a detector's options
+            beside an open one.
     """
 
     def __init__(
@@ -49,7 +52,7 @@ class Camera:
         model: str | Path | Detector | None = None,
         *,
         backend: str = "auto",
-        confidence: float = 0.25,
+        confidence: float = _CONFIDENCE,
         iou: float | None = None,
         classes: Sequence[str | int] | None = None,
         threads: int | None = None,
@@ -65,8 +68,14 @@ class Camera:
         self._running = False
         self._owns_detector = not isinstance(model, Detector)
         request = Request(width=width, height=height, fps=fps, root=system_root())
-        self.source = _open(source, request)
         self._timeout_s = request.timeout_s
+        if isinstance(model, Detector):
+            _refuse_detector_options(
+                backend=backend != "auto", confidence=confidence != _CONFIDENCE, iou=iou is not None,
+                classes=classes is not None, threads=threads is not None, head=head is not None, card=card is not None,
+                options=bool(options),
+            )  # fmt: skip
+        # The model first: while it loads, the frames of an open camera would grow old.
         try:
             self.detector = (
                 model
@@ -84,7 +93,14 @@ class Camera:
                 )
             )
         except BaseException:
-            self.source.close()
+            if source is not None and not isinstance(source, (str, int, Path)):
+                source.close()
+            raise
+        try:
+            self.source = _open(source, request)
+        except BaseException:
+            if self._owns_detector:
+                self.detector.close()
             raise
         # A camera that nobody closes frees its device when it is dropped.
         self._finalizer = weakref.finalize(self, self.source.close)
@@ -225,6 +241,12 @@ class Camera:
 
     def __repr__(self) -> str:
         return f"Camera({self.source.name!r}, {self.detector!r})"
+
+
+def _refuse_detector_options(**given: bool) -> None:
+    named = [name for name, is_given in given.items() if is_given]
+    if named:
+        raise UsageError(f"{', '.join(named)}: an open Detector was given, which has its own; set it there")
 
 
 def _open(source: str | int | Path | Source | None, request: Request) -> Source:

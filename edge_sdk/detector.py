@@ -69,7 +69,7 @@ class Detector:
         card: ModelCard | Path | str | None = None,
         options: Mapping[str, str] | None = None,
     ) -> None:
-        _check_fraction("confidence", confidence)
+        self.confidence = confidence
         if iou is not None:
             _check_fraction("iou", iou)
         if threads is not None and threads < 1:
@@ -92,7 +92,6 @@ class Detector:
             if spec is None:
                 raise ModelError(f"{self.path.name}: no input is an image: {describe(self.session.inputs)}")
             self._preprocessor = Preprocessor(self.card, spec)
-            self.confidence = confidence
             self.iou = iou if iou is not None else self.head.default_iou
             self.classes = _class_ids(classes, self.card)
         except BaseException:
@@ -103,6 +102,16 @@ class Detector:
         log.info(
             "%s: %s on %s (%s), head %s", self.path.name, self.backend, self.session.active, self.why, self.head.name
         )
+
+    @property
+    def confidence(self) -> float:
+        """Boxes scored above it are returned; may be set between calls, to 0..1."""
+        return self._confidence
+
+    @confidence.setter
+    def confidence(self, value: float) -> None:
+        _check_fraction("confidence", value)
+        self._confidence = value
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -207,8 +216,8 @@ def find_model(model: str | Path | None) -> Path:
     embedded = default.path()
     if embedded is None:
         raise ModelNotFoundError(
-            "this version of Edge SDK carries no model of its own yet: name one, such as "
-            "Detector('yolox_nano.onnx'), or fetch one with 'edge-sdk models pull nanodet-m' and name that"
+            "this version of Edge SDK carries no model of its own yet: name a model file, "
+            "or fetch one with 'edge-sdk models pull nanodet-m' and name that"
         )
     return embedded
 

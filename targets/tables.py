@@ -50,7 +50,7 @@ def load(name: str) -> Target:
     found = get(name)
     if found is None:
         near = get_close_matches(str(name), names(), n=3, cutoff=0.5)
-        hint = f"did you mean {', '.join(near)}?" if near else "edge_sdk.targets.names() lists them"
+        hint = f"did you mean {', '.join(near)}?" if near else "'edge-sdk devices --boards' lists them"
         raise TargetError(f"no board is called {str(name)[:80]!r}; {hint}")
     return found
 

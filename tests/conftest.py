@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# No deadline: machines that run tests are busy, and a slow example is no wrong one.
+settings.register_profile("edge-sdk", deadline=None)
+settings.load_profile("edge-sdk")
 
 # Real models, photos, clips and device captures lie beside the checkout; they are never part of it.
 SHARED = Path(os.environ.get("EDGE_SDK_TEST_DATA", Path(__file__).resolve().parents[2] / "shared"))

@@ -176,3 +176,22 @@ def test_a_failing_inference_is_counted(highway: Path, yolox: Path) -> None:
 def _forever(picture: np.ndarray):
     while True:
         yield picture
+
+
+def test_options_of_a_detector_beside_an_open_one_are_refused(highway: Path, detector: edge_sdk.Detector) -> None:
+    with pytest.raises(UsageError, match="confidence, classes: an open Detector was given"):
+        edge_sdk.Camera(highway, detector, confidence=0.9, classes=["dog"])
+
+
+def test_the_first_frame_of_a_clip_has_not_waited_for_the_model_to_load(highway: Path, yolox: Path) -> None:
+    with edge_sdk.Camera(highway, yolox) as camera:
+        opened = time.monotonic_ns()
+        result = next(camera.detect())
+    assert result.timing.wait_ms < (time.monotonic_ns() - opened) / 1e6 + 50
+
+
+def test_a_result_prints_without_its_picture(highway: Path, detector: edge_sdk.Detector) -> None:
+    with edge_sdk.Camera(highway, detector) as camera:
+        text = repr(next(camera.detect()))
+    assert "array" not in text
+    assert "Detections(" in text

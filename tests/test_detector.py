@@ -175,3 +175,11 @@ def test_its_repr_names_file_and_engine(detector: edge_sdk.Detector) -> None:
     assert repr(detector) == (
         "Detector('yolox_nano.onnx', backend='onnxruntime', active='CPUExecutionProvider, 1 thread')"
     )
+
+
+def test_confidence_may_be_set_between_calls_to_a_fraction(yolox: Path, photo: np.ndarray) -> None:
+    with edge_sdk.Detector(yolox) as detector:
+        detector.confidence = 0.99
+        assert len(detector(photo)) == 0
+        with pytest.raises(UsageError, match="confidence must be between 0 and 1, not 5"):
+            detector.confidence = 5

@@ -45,13 +45,13 @@ class Environment:
     pins: tuple[str, ...] = ()
 
 
-# The lowest that pyproject.toml allows; NumPy's is the lowest that OpenCV 4.8 takes under that Python.
+# The lowest that pyproject.toml allows; NumPy's is the lowest that the others take under that Python.
 _LOWEST = ("opencv-python==4.8.0.74", "typer==0.12.0", "rich==13.0.0", "onnxruntime==1.17.0")
 
 ENVIRONMENTS = (
     Environment("ort-py310", "3.10", "onnxruntime", "onnxruntime", ("onnxruntime==1.23.*", "numpy==1.26.*")),
     Environment("ort-py310-lowest", "3.10", "onnxruntime", "onnxruntime", (*_LOWEST, "numpy==1.23.0", "tomli==2.0.0")),
-    Environment("ort-py311-lowest", "3.11", "onnxruntime", "onnxruntime", (*_LOWEST, "numpy==1.23.5")),
+    Environment("ort-py311-lowest", "3.11", "onnxruntime", "onnxruntime", (*_LOWEST, "numpy==1.24.2")),
     Environment("ort-py312", "3.12", "onnxruntime", "onnxruntime"),
     Environment("ort-py313", "3.13", "onnxruntime", "onnxruntime"),
     Environment("litert-py310", "3.10", "tflite", "litert"),

@@ -1,4 +1,4 @@
-"""Writes a model card into an ONNX file, so that the file speaks for itself: card_into_onnx.py [MODEL] [CLASS ...]."""
+"""Writes a model card into an ONNX file: card_into_onnx.py [MODEL] [CLASS ...]."""
 
 import json
 import sys
@@ -14,11 +14,10 @@ classes = sys.argv[2:] or ["helmet", "vest", "person", "glove"]
 
 model = onnx.load(source)
 card = {"head": "yolox", "classes": classes, "licence": "my own"}
-onnx.helper.set_model_props(
-    model, {**{prop.key: prop.value for prop in model.metadata_props}, CARD_KEY: json.dumps(card)}
-)
+kept = {entry.key: entry.value for entry in model.metadata_props}
+onnx.helper.set_model_props(model, {**kept, CARD_KEY: json.dumps(card)})
 target = source.with_name(f"{source.stem}_with_card.onnx")
 onnx.save(model, target)
 
 with edge_sdk.Detector(target) as detector:
-    print(f"{target.name}: head {detector.head.name}, classes {', '.join(detector.class_names)}")
+    print(f"{target}: head {detector.head.name}, {', '.join(detector.class_names)}")

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import os
-import re
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edge_sdk.backends.base import Array, Layer, TensorSpec
-from edge_sdk.errors import BackendError, ModelError, UsageError, extra_hint, one_line
-from edge_sdk.targets import Precision, Target
-
-_CPU = "CPUExecutionProvider"
+from edge_sdk.backends import onnxruntime_providers as providers
+from edge_sdk.backends.base import Array, Layer, TensorSpec, cores, count_of, first_bytes, looks_like, zeroed_feeds
+from edge_sdk.backends.onnxruntime_profile import parse_profile
+from edge_sdk.backends.onnxruntime_providers import CPU, reason_of
+from edge_sdk.errors import BackendError, EdgeSdkError, ModelError, UsageError, extra_hint, one_line
+from edge_sdk.targets import Target
 
 _DTYPES = {
     "tensor(float)": np.float32,
@@ -26,39 +25,40 @@ _DTYPES = {
     "tensor(int8)": np.int8,
     "tensor(uint16)": np.uint16,
     "tensor(int16)": np.int16,
+    "tensor(uint32)": np.uint32,
     "tensor(int32)": np.int32,
+    "tensor(uint64)": np.uint64,
     "tensor(int64)": np.int64,
     "tensor(bool)": np.bool_,
 }
 
-# Units that layers name, by execution provider.
-_UNITS = {
-    _CPU: "cpu",
-    "CUDAExecutionProvider": "gpu",
-    "TensorrtExecutionProvider": "gpu",
-    "QNNExecutionProvider": "htp",
-    "XnnpackExecutionProvider": "cpu",
-}
+# A profiled session runs so often for `layers`; the first run warms up and is left out.
+_PROFILED_RUNS = 4
+
+# Opening again to see what would have run is cheap, except where it builds an engine for minutes.
+_SLOW_TO_OPEN = ("TensorrtExecutionProvider", "NvTensorRTRTXExecutionProvider")
+
+# Opens the model again: strictly or with the CPU for the rest, and with a profile in a folder or without.
+_Open = Callable[[bool, "Path | None"], Any]
 
 
 class OnnxRuntimeSession:
     """An ``onnxruntime.InferenceSession`` behind the session protocol."""
 
-    def __init__(self, session: Any, active: str, reopen: Any) -> None:
+    def __init__(self, session: Any, active: str, reopen: Callable[[Path], Any], units: Mapping[str, str]) -> None:
         self._session = session
         self._reopen = reopen  # makes a session like this one with profiling on
+        self._units = units
         self.active = active
         self.inputs = tuple(_spec(value) for value in session.get_inputs())
         self.outputs = tuple(_spec(value) for value in session.get_outputs())
         self.metadata: Mapping[str, str] = dict(session.get_modelmeta().custom_metadata_map)
         self._names = [spec.name for spec in self.outputs]
+        self._open_inputs = [spec.name for spec in self.inputs if -1 in spec.shape]
+        self._last_shapes: dict[str, tuple[int, ...]] = {}
 
     def new_feeds(self, shapes: Mapping[str, tuple[int, ...]] | None = None) -> dict[str, Array]:
-        stated = shapes or {}
-        return {
-            spec.name: np.zeros(stated.get(spec.name) or tuple(max(1, axis) for axis in spec.shape), spec.dtype)
-            for spec in self.inputs
-        }
+        return zeroed_feeds(self.inputs, shapes)
 
     def run(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
         if self._session is None:
@@ -66,12 +66,30 @@ class OnnxRuntimeSession:
         try:
             outputs = self._session.run(self._names, feeds)
         except Exception as error:
-            raise BackendError(f"onnxruntime: inference failed: {one_line(error)}") from error
+            raise BackendError(f"onnxruntime: inference failed: {reason_of(error)}") from error
+        if self._open_inputs:
+            self._last_shapes = {name: feeds[name].shape for name in self._open_inputs}
         return dict(zip(self._names, outputs, strict=True))
 
     def layers(self) -> Sequence[Layer]:
-        """Runs a profiled session of the same settings three times on zeros; times are the medians."""
-        return _profiled_layers(self._reopen, self.new_feeds())
+        """Opens the model once more with profiling and runs it on zeros; times are medians of three runs.
+
+        Axes that the model leaves open have the lengths of the last run, or 1 before any.
+        """
+        if self._session is None:
+            raise BackendError("onnxruntime: the session is closed")
+        feeds = self.new_feeds(self._last_shapes)
+        try:
+            with tempfile.TemporaryDirectory(prefix="edge-sdk-") as folder:
+                session = self._reopen(Path(folder))
+                for _ in range(_PROFILED_RUNS):
+                    session.run(None, feeds)
+                text = Path(session.end_profiling()).read_text(encoding="utf-8")
+                return _with_compiled_nodes(parse_profile(text, self._units), _assigned(session))
+        except EdgeSdkError:
+            raise
+        except Exception as error:
+            raise BackendError(f"onnxruntime: the profiled run failed: {reason_of(error)}") from error
 
     def close(self) -> None:
         self._session = None
@@ -84,12 +102,14 @@ class OnnxRuntimeSession:
 
 
 class OnnxRuntimeBackend:
-    """Opens .onnx files.
+    """Opens .onnx and .ort files.
 
     Options:
-        provider: An execution provider by name; the default is the CPU's.
-        provider_library: Path of a plug-in provider's shared library, registered under that name.
-        spinning: ``1`` lets idle threads spin (lower latency on an idle machine, a full core burned).
+        provider: An execution provider by name; the default is the CPU's. The whole model must run on it.
+        provider_library: A plug-in provider's shared library, or the Python package that carries it. Left out, the
+            packages that are known are looked for (``onnxruntime_qnn``).
+        partial: ``1`` lets the CPU run the nodes that the provider does not take; `Session.active` counts them.
+        spinning: ``1`` lets idle threads spin (a little less latency on an idle machine, whole cores burned).
 
     Any other option goes to the provider, and is refused with the CPU's, which has none.
     """
@@ -99,8 +119,10 @@ class OnnxRuntimeBackend:
     suffixes: tuple[str, ...] = (".onnx", ".ort")
 
     def missing(self) -> str | None:
-        if importlib.util.find_spec("onnxruntime") is None:
-            return f"onnxruntime is not installed: {extra_hint('onnxruntime')}"
+        try:
+            _import()
+        except BackendError as error:
+            return str(error)
         return None
 
     def version(self) -> str | None:
@@ -114,182 +136,189 @@ class OnnxRuntimeBackend:
     ) -> OnnxRuntimeSession:
         ort = _import()
         wanted = dict(options)
-        provider = wanted.pop("provider", _CPU)
+        provider = wanted.pop("provider", CPU)
         library = wanted.pop("provider_library", None)
-        spinning = wanted.pop("spinning", "0")
-        if spinning not in ("0", "1"):
-            raise UsageError(f"onnxruntime: spinning is '0' or '1', not {spinning!r}")
-        if provider == _CPU and wanted:
-            raise UsageError(f"onnxruntime: {_CPU} has no option {sorted(wanted)[0]!r}")
-        count = threads if threads is not None else _cores()
+        spinning, partial = (_flag(wanted, name) for name in ("spinning", "partial"))
+        if provider == CPU and (wanted or library is not None or partial):
+            stray = min(wanted) if wanted else "partial" if library is None else "provider_library"
+            raise UsageError(f"onnxruntime: {CPU} has no option {stray!r}; it goes with another provider")
+        head = first_bytes(model)
+        devices = None if provider == CPU else providers.find(ort, provider, library)
+        count = threads if threads is not None else cores()
 
-        def session_options() -> Any:
-            settings = ort.SessionOptions()
-            settings.log_severity_level = 3
-            settings.intra_op_num_threads = count
-            settings.inter_op_num_threads = 1
-            settings.add_session_config_entry("session.intra_op.allow_spinning", spinning)
-            if provider != _CPU:
-                # Without this a provider that fails to load leaves the model on the CPU, exit code 0.
-                settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-            return settings
+        def open_again(strict: bool, profile_in: Path | None) -> Any:
+            settings = _settings(ort, count, spinning=spinning, strict=strict and provider != CPU)
+            if profile_in is not None:
+                settings.enable_profiling = True
+                settings.profile_file_prefix = str(profile_in / "layers")
+            # Its Python layer would else print on standard output and go on with the CPU.
+            if devices is not None:
+                settings.add_provider_for_devices(devices, wanted)
+                return ort.InferenceSession(str(model), sess_options=settings, enable_fallback=0)
+            return ort.InferenceSession(
+                str(model), sess_options=settings, providers=[provider], provider_options=[wanted], enable_fallback=0
+            )
 
-        def make(settings: Any) -> Any:
-            return _create(ort, model, settings, provider, library, wanted)
-
-        session = make(session_options())
-        _check_active(session, provider)
-        active = f"{provider}, {count} thread{'s' if count != 1 else ''}" if provider == _CPU else provider
-
-        def profiled(folder: Path) -> Any:
-            settings = session_options()
-            settings.enable_profiling = True
-            settings.profile_file_prefix = str(folder / "layers")
-            return make(settings)
-
-        return OnnxRuntimeSession(session, active, profiled)
+        try:
+            session = open_again(not partial, None)
+            if session.get_providers()[0] != provider:
+                raise _inactive(ort, provider, session.get_providers())
+            active = _active(session, provider, devices, count)
+            units = {provider: wanted["backend_type"]} if "backend_type" in wanted else {}
+            return OnnxRuntimeSession(session, active, lambda folder: open_again(not partial, folder), units)
+        except EdgeSdkError:
+            raise
+        except Exception as error:
+            raise _open_error(ort, model, head, provider, wanted, error, open_again) from error
 
 
 def _import() -> Any:
     try:
         import onnxruntime
     except ImportError as error:
+        if error.name == "onnxruntime":
+            raise BackendError(f"onnxruntime is not installed: {extra_hint('onnxruntime')}") from error
         raise BackendError(
             f"onnxruntime cannot be imported ({one_line(error)}): {extra_hint('onnxruntime')}"
         ) from error
+    if not hasattr(onnxruntime, "InferenceSession"):
+        raise BackendError(
+            "onnxruntime is damaged, as when one of two builds is uninstalled: "
+            "pip uninstall onnxruntime onnxruntime-gpu, then install one of them"
+        )
     # Errors reach the caller as exceptions; the engine's own log would repeat them on standard error.
     onnxruntime.set_default_logger_severity(4)
     return onnxruntime
 
 
-def _create(ort: Any, model: Path, settings: Any, provider: str, library: str | None, options: dict[str, str]) -> Any:
-    if library is not None:
-        _register(ort, provider, library)
-    plugin = [device for device in _devices(ort) if device.ep_name == provider and provider != _CPU]
-    builtin = ort.get_available_providers()
-    if not plugin and provider not in builtin:
-        offered = list(dict.fromkeys([*builtin, *(device.ep_name for device in _devices(ort))]))
+def _flag(options: dict[str, str], name: str) -> bool:
+    value = options.pop(name, "0")
+    if value not in ("0", "1"):
+        raise UsageError(f"onnxruntime: {name} is '0' or '1', not {value!r}")
+    return value == "1"
+
+
+def _settings(ort: Any, count: int, *, spinning: bool, strict: bool) -> Any:
+    settings = ort.SessionOptions()
+    settings.log_severity_level = 4
+    settings.intra_op_num_threads = count
+    settings.inter_op_num_threads = 1
+    settings.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
+    settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")  # ignored where it is not known
+    if strict:
+        # Without this a provider that fails to load leaves the model on the CPU, exit code 0.
+        settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    return settings
+
+
+def _assigned(session: Any) -> list[tuple[str, tuple[str, ...]]]:
+    """Execution providers and the nodes that each took, by group; empty where this version does not say."""
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        return []
+    return [
+        (group.ep_name, tuple(node.name for node in group.get_nodes()))
+        for group in session.get_provider_graph_assignment_info()
+    ]
+
+
+def _active(session: Any, provider: str, devices: list[Any] | None, count: int) -> str:
+    """What really runs: ``CPUExecutionProvider, 2 threads``, ``QNNExecutionProvider on NPU (Qualcomm), 367 nodes``."""
+    if provider == CPU:
+        return f"{CPU}, {count_of(count, 'thread')}"
+    name = provider
+    if devices:
+        name += f" on {providers.device_type(devices[0])} ({devices[0].device.vendor})"
+    groups = _assigned(session)
+    if not groups:
+        return name
+    taken = sum(len(nodes) for owner, nodes in groups if owner == provider)
+    total = sum(len(nodes) for _, nodes in groups)
+    if not taken:
         raise BackendError(
-            f"onnxruntime: {provider} is not in this build, which has {', '.join(offered)}; "
-            "install the build that has it, or give its plug-in with provider_library"
+            f"onnxruntime: {provider} was asked for, but took none of the {count_of(total, 'node')}: "
+            f"{', '.join(sorted({owner for owner, _ in groups}))} became active"
         )
+    if taken == total:
+        return f"{name}, {count_of(total, 'node')}"
+    return f"{name}, {taken} of {count_of(total, 'node')}, the rest on {CPU}, {count_of(count, 'thread')}"
+
+
+def _with_compiled_nodes(layers: list[Layer], groups: list[tuple[str, tuple[str, ...]]]) -> list[Layer]:
+    """The layers, with the names of the model's nodes in the one kernel that a provider compiled from them."""
+    taken = [(owner, nodes) for owner, nodes in groups if owner != CPU]
+    kernels = [layer for layer in layers if any(layer.nodes[0].startswith(owner) for owner, _ in taken)]
+    if len(taken) != 1 or len(kernels) != 1:
+        return layers
+    named = replace(kernels[0], nodes=taken[0][1])
+    return [named if layer is kernels[0] else layer for layer in layers]
+
+
+def _inactive(ort: Any, provider: str, instead: Sequence[str]) -> BackendError:
+    why = providers.load_failure(ort, provider)
+    return BackendError(
+        f"onnxruntime: {provider} was asked for, {', '.join(instead) or 'nothing'} became active"
+        + (f": {why}" if why else "")
+    )
+
+
+def _open_error(
+    ort: Any, model: Path, head: bytes, provider: str, options: Mapping[str, str], error: Exception, open_again: _Open
+) -> EdgeSdkError:
+    if _is_broken_file(error):
+        return ModelError(f"{model}: not a valid {model.suffix[1:].upper()} file: {looks_like(head, model.suffix)}")
+    reason = reason_of(error).replace(str(model), model.name)
+    if provider == CPU:
+        return BackendError(f"{model}: onnxruntime cannot open it: {reason}")
+    why = providers.load_failure(ort, provider)
+    parts = [f"{model.name}: {provider} did not become active for the whole model: {why or reason}"]
+    parts.append(_what_instead(open_again, provider))
+    refused = provider == "QNNExecutionProvider" and "not selected by that EP" in reason
+    if refused and options.get("backend_type", "htp") == "htp" and not _is_quantized(model):
+        parts.append(
+            "the model is float, which Hexagon before v73 refuses ('The SocModel doesn't support FP16', in QNN's "
+            "words): quantize it to A8W8 or A16W8, or name a later SoC with soc_model"
+        )
+    return BackendError("; ".join(parts))
+
+
+def _is_broken_file(error: Exception) -> bool:
+    text = str(error)
+    return isinstance(error, UnicodeDecodeError) or any(
+        mark in text
+        for mark in ("protobuf", "PROTOBUF", "Protobuf", "ORT model verification failed", "Only ORT format")
+    )
+
+
+def _what_instead(open_again: _Open, provider: str) -> str:
+    """What would have been active without the strict rule, which is what made opening fail."""
+    if provider in _SLOW_TO_OPEN:
+        return f"{CPU} would have run the rest"
     try:
-        if plugin and provider not in builtin:
-            settings.add_provider_for_devices(plugin[:1], options)
-            return ort.InferenceSession(str(model), sess_options=settings)
-        return ort.InferenceSession(str(model), sess_options=settings, providers=[provider], provider_options=[options])
-    except Exception as error:
-        if provider != _CPU:
-            raise BackendError(f"onnxruntime: {provider} did not become active: {one_line(error)}") from error
-        raise _open_error(model, error) from error
+        session = open_again(False, None)
+    except Exception as error:  # noqa: BLE001 - the engine's errors have no common class; this one is only told about
+        return f"nothing became active instead ({type(error).__name__})"
+    if provider not in session.get_providers():
+        return f"{', '.join(session.get_providers())} became active instead"
+    groups = _assigned(session)
+    left = [node for owner, nodes in groups if owner != provider for node in nodes]
+    if not left:
+        return f"{CPU} would have run the rest"
+    total = sum(len(nodes) for _, nodes in groups)
+    some = ", ".join(left[:4]) + (", ..." if len(left) > 4 else "")
+    mend = "" if len(left) == total else "; the option partial=1 allows that"
+    return f"{CPU} would have run {len(left)} of {count_of(total, 'node')} ({some}){mend}"
 
 
-def _open_error(model: Path, error: Exception) -> BackendError | ModelError:
-    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", one_line(error))
-    text = text.replace(str(model), model.name)
-    if "protobuf" in text.lower() or "INVALID_PROTOBUF" in str(error):
-        return ModelError(f"{model}: not a valid ONNX file (truncated, or another format): {_file_looks_like(model)}")
-    return BackendError(f"{model}: onnxruntime cannot open it: {text}")
-
-
-def _file_looks_like(model: Path) -> str:
-    """What the first bytes of a file say, to help with a wrong suffix."""
-    with model.open("rb") as file:
-        head = file.read(512)
-    if not head:
-        return "it is empty"
-    if head[4:8] == b"TFL3":
-        return "it is a TFLite file; rename it to .tflite"
-    if head[:2] == b"PK":
-        return "it is a zip archive (a PyTorch checkpoint, perhaps); export it to ONNX first"
-    if head.startswith(b"version https://git-lfs"):
-        return "it is a Git LFS pointer; fetch the real file with 'git lfs pull'"
-    if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
-        return "it is a text file"
-    return f"{model.stat().st_size} bytes; fetch or export it again"
-
-
-def _register(ort: Any, provider: str, library: str) -> None:
-    if any(device.ep_name == provider for device in _devices(ort)):
-        return  # registered before in this process
-    if not hasattr(ort, "register_execution_provider_library"):
-        raise BackendError(f"onnxruntime {ort.__version__} takes no plug-in providers; they came with 1.23")
-    try:
-        ort.register_execution_provider_library(provider, library)
-    except Exception as error:
-        raise BackendError(f"onnxruntime: cannot load {library} as {provider}: {one_line(error)}") from error
-
-
-def _devices(ort: Any) -> list[Any]:
-    return list(ort.get_ep_devices()) if hasattr(ort, "get_ep_devices") else []
-
-
-def _check_active(session: Any, provider: str) -> None:
-    active = session.get_providers()
-    if provider not in active or (provider != _CPU and active[0] != provider):
-        raise BackendError(f"onnxruntime: {provider} was asked for, {', '.join(active) or 'nothing'} became active")
-
-
-def _cores() -> int:
-    """Cores this process may use; two hardware threads of one core count twice, as the runtime counts them."""
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return os.cpu_count() or 1
+def _is_quantized(model: Path) -> bool:
+    return b"DequantizeLinear" in model.read_bytes()
 
 
 def _spec(value: Any) -> TensorSpec:
     dtype = _DTYPES.get(value.type)
     if dtype is None:
-        raise BackendError(f"onnxruntime: tensor {value.name!r} has the type {value.type}, which is not a number")
-    shape = tuple(axis if isinstance(axis, int) else -1 for axis in value.shape or ())
+        raise BackendError(f"onnxruntime: {value.name!r} has the type {value.type}; only arrays of numbers can be run")
+    shape = tuple(axis if isinstance(axis, int) and axis >= 0 else -1 for axis in value.shape or ())
     return TensorSpec(value.name, shape, np.dtype(dtype))
-
-
-def _profiled_layers(reopen: Any, feeds: Mapping[str, Array]) -> list[Layer]:
-    import tempfile
-
-    with tempfile.TemporaryDirectory(prefix="edge-sdk-") as folder:
-        session = reopen(Path(folder))
-        for _ in range(4):  # the first warms up and is left out
-            session.run(None, dict(feeds))
-        return parse_profile(Path(session.end_profiling()).read_text(encoding="utf-8"))
-
-
-def parse_profile(text: str) -> list[Layer]:
-    """Layers from ONNX Runtime's chrome-trace profile, in the order they ran.
-
-    Args:
-        text: The JSON that ``end_profiling`` wrote; the first run in it is left out as warm-up.
-    """
-    kernels: dict[str, list[float]] = {}
-    about: dict[str, tuple[str, Precision | None]] = {}
-    for event in json.loads(text):
-        if event.get("cat") != "Node" or not event["name"].endswith("_kernel_time"):
-            continue
-        node = event["name"].removesuffix("_kernel_time")
-        kernels.setdefault(node, []).append(event["dur"] / 1000)
-        args = event.get("args", {})
-        about[node] = (_UNITS.get(args.get("provider", ""), args.get("provider", "cpu")), _precision(args))
-    return [
-        Layer((node,), about[node][0], about[node][1], float(np.median(times[1:] or times)))
-        for node, times in kernels.items()
-    ]
-
-
-def _precision(args: Mapping[str, Any]) -> Precision | None:
-    """The precision a kernel computed in, from its operator and the types it was given."""
-    types = [next(iter(entry)) for entry in args.get("input_type_shape", []) if entry]
-    operator = args.get("op_name", "")
-    if operator.startswith("QLinear") or operator in ("MatMulInteger", "ConvInteger"):
-        return "int8"
-    names: dict[str, Precision] = {
-        "float": "fp32",
-        "float16": "fp16",
-        "bfloat16": "bf16",
-        "uint8": "int8",
-        "int8": "int8",
-    }
-    return names.get(types[0]) if types else None
 
 
 BACKEND = OnnxRuntimeBackend()

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
-import ast
+import ctypes
 import importlib
-import importlib.util
-import json
-import os
-import zipfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edge_sdk.backends.base import Array, Layer, TensorSpec
-from edge_sdk.errors import BackendError, ModelError, UsageError, extra_hint, one_line
+from edge_sdk.backends.base import (
+    Array,
+    Layer,
+    TensorSpec,
+    cores,
+    count_of,
+    first_bytes,
+    fits,
+    looks_like,
+    zeroed_feeds,
+)
+from edge_sdk.backends.tflite_metadata import read_metadata
+from edge_sdk.errors import BackendError, EdgeSdkError, ModelError, UsageError, extra_hint, one_line
 from edge_sdk.targets import Precision, Target
 
 # The same interface under its new and its old name.
 _PACKAGES = ("ai_edge_litert", "tflite_runtime")
 
-_MAX_METADATA_BYTES = 1 << 20
+_DELEGATES = "the delegate is 'xnnpack', 'none' or the path of an external delegate's library"
+
+# Operators that compute nothing: they carry values from one type to another.
+_CONVERSIONS = ("CAST", "QUANTIZE", "DEQUANTIZE")
 
 _PRECISIONS: dict[str, Precision] = {
     "float32": "fp32",
@@ -35,45 +47,61 @@ _PRECISIONS: dict[str, Precision] = {
 class TfliteSession:
     """A TFLite interpreter behind the session protocol."""
 
-    def __init__(self, interpreter: Any, active: str, metadata: Mapping[str, str]) -> None:
+    def __init__(self, interpreter: Any, graph: _Graph, active: str, metadata: Mapping[str, str]) -> None:
         self._interpreter = interpreter
+        self._graph = graph
         self.active = active
         self.metadata = metadata
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
         self.inputs = tuple(_spec(detail) for detail in inputs)
+        stored = tuple(_spec(detail) for detail in outputs)
         # Outputs are handed out as real values, whatever they are stored as.
         self.outputs = tuple(
-            TensorSpec(spec.name, spec.shape, np.dtype(np.float32 if spec.quantization else spec.dtype))
-            for spec in map(_spec, outputs)
+            spec if spec.quantization is None else replace(spec, dtype=np.dtype(np.float32), quantization=None)
+            for spec in stored
         )
-        self._input_index = {spec.name: detail["index"] for spec, detail in zip(self.inputs, inputs, strict=True)}
+        self._index = {spec.name: int(detail["index"]) for spec, detail in zip(self.inputs, inputs, strict=True)}
+        self._shapes = {
+            spec.name: tuple(map(int, detail["shape"])) for spec, detail in zip(self.inputs, inputs, strict=True)
+        }
         self._outputs = [
-            (spec.name, detail["index"], _spec(detail).quantization)
-            for spec, detail in zip(self.outputs, outputs, strict=True)
+            (spec.name, int(detail["index"]), spec.quantization) for spec, detail in zip(stored, outputs, strict=True)
         ]
 
     def new_feeds(self, shapes: Mapping[str, tuple[int, ...]] | None = None) -> dict[str, Array]:
-        stated = shapes or {}
-        return {
-            spec.name: np.zeros(stated.get(spec.name) or tuple(max(1, axis) for axis in spec.shape), spec.dtype)
-            for spec in self.inputs
-        }
+        return zeroed_feeds(self.inputs, shapes)
 
     def run(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
         if self._interpreter is None:
             raise BackendError("tflite: the session is closed")
+        if feeds.keys() != self._index.keys():
+            raise BackendError(f"tflite: the inputs are {', '.join(self._index)}, not {', '.join(feeds) or 'none'}")
         try:
+            self._resize(feeds)
             for name, array in feeds.items():
-                self._set(name, array)
+                self._interpreter.set_tensor(self._index[name], array)
             self._interpreter.invoke()
             return {name: self._get(index, quantization) for name, index, quantization in self._outputs}
-        except (RuntimeError, ValueError) as error:
+        except EdgeSdkError:
+            raise
+        except Exception as error:
             raise BackendError(f"tflite: inference failed: {one_line(error)}") from error
 
-    def _set(self, name: str, array: Array) -> None:
-        if name not in self._input_index:
-            raise BackendError(f"tflite: there is no input {name!r}; there are {', '.join(self._input_index)}")
-        self._interpreter.set_tensor(self._input_index[name], array)
+    def _resize(self, feeds: Mapping[str, Array]) -> None:
+        """Gives open axes the lengths of what is fed; the interpreter plans its memory anew where one changed."""
+        changed = {name: array.shape for name, array in feeds.items() if array.shape != self._shapes[name]}
+        if not changed:
+            return
+        for spec in self.inputs:
+            if spec.name in changed and not fits(spec.shape, changed[spec.name]):
+                raise BackendError(
+                    f"tflite: input {spec.name!r} has the shape {list(spec.shape)}, not {list(changed[spec.name])}"
+                )
+        self._shapes.update(dict.fromkeys(changed, ()))  # of no use until all is planned
+        for name, shape in changed.items():
+            self._interpreter.resize_tensor_input(self._index[name], shape, strict=True)
+        self._interpreter.allocate_tensors()
+        self._shapes.update(changed)
 
     def _get(self, index: int, quantization: tuple[float, int] | None) -> Array:
         stored: Array = self._interpreter.get_tensor(index)
@@ -83,8 +111,18 @@ class TfliteSession:
         return np.asarray((stored.astype(np.float32) - np.float32(zero_point)) * np.float32(scale))
 
     def layers(self) -> Sequence[Layer]:
-        """Operators with the precision of what they write; the Python interpreter gives no times."""
-        return _layers(self._interpreter)
+        """The file's operators and where each runs; the Python interpreter gives no times.
+
+        ``precision`` is that of the tensors in the file. It is None for operators on shapes, for conversions between
+        types, for operators with 8-bit weights between float activations (the kernel decides what it computes in), and
+        for what an external delegate took: none of them says.
+        """
+        if self._interpreter is None:
+            raise BackendError("tflite: the session is closed")
+        try:
+            return self._graph.layers(self._interpreter)
+        except Exception as error:
+            raise BackendError(f"tflite: the operators cannot be read: {one_line(error)}") from error
 
     def close(self) -> None:
         self._interpreter = None
@@ -101,7 +139,8 @@ class TfliteBackend:
 
     Options:
         delegate: ``xnnpack`` (must become active), ``none`` (built-in kernels), or the path of an external delegate's
-            shared library. The default is whatever the runtime applies by itself; `Session.active` says what that was.
+            shared library, which must take part of the model; XNNPACK may take from the rest. The default is whatever
+            the runtime applies by itself. `Session.active` says which took how many operators.
 
     Any other option goes to the external delegate.
     """
@@ -111,88 +150,192 @@ class TfliteBackend:
     suffixes: tuple[str, ...] = (".tflite",)
 
     def missing(self) -> str | None:
-        if _package() is None:
-            return f"neither ai-edge-litert nor tflite-runtime is installed: {extra_hint('litert')}"
+        try:
+            _import()
+        except BackendError as error:
+            return str(error)
         return None
 
     def version(self) -> str | None:
         from importlib.metadata import PackageNotFoundError, version
 
-        package = _package()
-        if package is None:
+        if self.missing():
             return None
-        name = package.replace("_", "-")
+        _, package = _import()
         try:
-            return f"{name} {version(name)}"
+            return f"{package} {version(package)}"
         except PackageNotFoundError:
-            return name
+            return package
 
     def open(self, model: Path, target: Target, *, threads: int | None, options: Mapping[str, str]) -> TfliteSession:
         runtime, package = _import()
         wanted = dict(options)
         delegate = wanted.pop("delegate", None)
-        if wanted and delegate in (None, "xnnpack", "none"):
-            raise UsageError(
-                f"tflite: no option {sorted(wanted)[0]!r}; options beside 'delegate' go to an external one"
-            )
-        count = threads if threads is not None else len(os.sched_getaffinity(0))
-        _check_file(model)
+        if delegate == "":
+            raise UsageError(f"tflite: {_DELEGATES}")
+        external = delegate if delegate not in (None, "xnnpack", "none") else None
+        if wanted and external is None:
+            raise UsageError(f"tflite: no option {min(wanted)!r}; options beside 'delegate' go to an external one")
+        count = threads if threads is not None else cores()
+        head = first_bytes(model)
+        if head[4:8] != b"TFL3":
+            raise ModelError(f"{model}: not a TFLite file: {looks_like(head, model.suffix)}")
         arguments: dict[str, Any] = {"model_path": str(model), "num_threads": count}
         if delegate == "none":
             arguments["experimental_op_resolver_type"] = runtime.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-        elif delegate not in (None, "xnnpack"):
-            arguments["experimental_delegates"] = [_load_delegate(runtime, str(delegate), wanted)]
+        elif external is not None:
+            arguments["experimental_delegates"] = [_load_delegate(runtime, external, wanted)]
         try:
             interpreter = runtime.Interpreter(**arguments)
+            # The runtime adds XNNPACK while it allocates: what is delegated before that is the external one's.
+            mine = len(_Graph.of(interpreter, external, 0).delegate_calls)
             interpreter.allocate_tensors()
-        except (RuntimeError, ValueError, SystemError) as error:
-            if isinstance(error, SystemError):  # tflite-runtime was built for NumPy 1
-                raise BackendError(f"{package} fails under NumPy {np.__version__}: pip install 'numpy<2'") from error
-            if "flatbuffer" in str(error).lower():
-                raise ModelError(f"{model}: not a valid TFLite file (truncated?); fetch or export it again") from error
-            raise BackendError(f"{model}: {package} cannot open it: {one_line(error)}") from error
-        delegated = _delegated(interpreter)
-        if delegate not in (None, "none") and not delegated:
+            graph = _Graph.of(interpreter, external, mine)
+            active = f"{graph.describe()}, {count_of(count, 'thread')} ({package})"
+            session = TfliteSession(interpreter, graph, active, read_metadata(model))
+        except EdgeSdkError:
+            raise
+        except Exception as error:
+            raise _open_error(model, head, package, external, error) from error
+        if (external is not None and not mine) or (delegate == "xnnpack" and not graph.delegate_calls):
+            session.close()
             raise BackendError(
-                f"{model}: the delegate {delegate!r} was asked for, but took no part of the model; "
-                "the built-in kernels became active"
+                f"{model}: the delegate {delegate!r} was asked for, but took no part of the model; active became "
+                f"{active}"
             )
-        chosen = "built-in kernels" if not delegated else "XNNPACK" if delegate in (None, "xnnpack") else str(delegate)
-        active = f"{chosen}, {count} thread{'s' if count != 1 else ''} ({package})"
-        return TfliteSession(interpreter, active, read_metadata(model))
+        return session
 
 
-def _package() -> str | None:
-    return next((name for name in _PACKAGES if importlib.util.find_spec(name) is not None), None)
+@dataclass(frozen=True)
+class _Operator:
+    name: str
+    inputs: tuple[int, ...]  # tensors by index; -1 where an optional one is left out
+    outputs: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Graph:
+    """A model's operators in the order of the file, and the calls of delegates that took some of them.
+
+    A delegate adds an operator DELEGATE for each run of operators that it took; those stay listed.
+    """
+
+    operators: tuple[_Operator, ...]
+    delegate_calls: tuple[_Operator, ...]
+    external: str | None  # the external delegate's library
+    external_calls: int  # how many of the calls are its; they come first
+
+    @classmethod
+    def of(cls, interpreter: Any, external: str | None, external_calls: int) -> _Graph:
+        wrapper = interpreter._interpreter  # _get_ops_details asks for every tensor's details too: slow
+        operators = [
+            _Operator(wrapper.NodeName(i), _indices(wrapper.NodeInputs(i)), _indices(wrapper.NodeOutputs(i)))
+            for i in range(wrapper.NumNodes())
+        ]
+        calls = tuple(operator for operator in operators if operator.name == "DELEGATE")
+        own = tuple(operator for operator in operators if operator.name != "DELEGATE")
+        return cls(own, calls, external, external_calls)
+
+    @cached_property
+    def owners(self) -> tuple[str | None, ...]:
+        """For each operator the delegate that took it: ``XNNPACK``, the external one's name, or None."""
+        writer = {tensor: i for i, operator in enumerate(self.operators) for tensor in operator.outputs}
+        owners: list[str | None] = [None] * len(self.operators)
+        for number, call in enumerate(self.delegate_calls):
+            owner = Path(str(self.external)).name if number < self.external_calls else "XNNPACK"
+            fed = set(call.inputs)
+            pending = list(call.outputs)
+            while pending:  # from what the call writes back to what it is fed
+                i = writer.get(tensor) if (tensor := pending.pop()) not in fed else None
+                if i is not None and owners[i] is None:
+                    owners[i] = owner
+                    pending += self.operators[i].inputs
+        return tuple(owners)
+
+    def describe(self) -> str:
+        """``XNNPACK 620 of 622 operators, built-in kernels the rest``."""
+        total = len(self.operators)
+        taken = [name for name in dict.fromkeys(self.owners) if name is not None]
+        if not taken:
+            return "built-in kernels"
+        shares = [(name, self.owners.count(name)) for name in taken]
+        if shares == [(taken[0], total)]:
+            return taken[0]
+        said = ", ".join(f"{name} {count} of {total} operators" for name, count in shares)
+        return said + (", built-in kernels the rest" if None in self.owners else "")
+
+    def layers(self, interpreter: Any) -> list[Layer]:
+        tensors = {int(detail["index"]): detail for detail in interpreter.get_tensor_details()}
+        found = []
+        for operator, owner in zip(self.operators, self.owners, strict=True):
+            read = [np.dtype(tensors[i]["dtype"]).name for i in operator.inputs if i in tensors]
+            written = [tensors[i] for i in operator.outputs if i in tensors]
+            if not written:
+                continue
+            foreign = owner not in (None, "XNNPACK")
+            precision = None if foreign else _precision(operator.name, read, np.dtype(written[0]["dtype"]).name)
+            names = tuple(str(tensor["name"]) for tensor in written)
+            found.append(Layer(names, str(owner) if foreign else "cpu", precision, None))
+        return found
+
+
+def _precision(operator: str, read: list[str], written: str) -> Precision | None:
+    if operator in _CONVERSIONS or (written == "float32" and ("int8" in read or "uint8" in read)):
+        return None  # the latter: float activations, 8-bit weights
+    return _PRECISIONS.get(written)
+
+
+def _indices(tensors: Any) -> tuple[int, ...]:
+    return tuple(int(index) for index in tensors)
 
 
 def _import() -> tuple[Any, str]:
-    package = _package()
-    if package is None:
-        raise BackendError(f"neither ai-edge-litert nor tflite-runtime is installed: {extra_hint('litert')}")
-    try:
-        return importlib.import_module(f"{package}.interpreter"), package.replace("_", "-")
-    except (ImportError, AttributeError) as error:
-        raise BackendError(f"{package} cannot be imported: {one_line(error)}") from error
+    """The interpreter's module, and the package it comes in."""
+    reasons = []
+    for package in _PACKAGES:
+        name = package.replace("_", "-")
+        try:
+            module = importlib.import_module(f"{package}.interpreter")
+        except ModuleNotFoundError as error:
+            if error.name == package:
+                continue
+            reasons.append(f"{name} cannot be imported ({one_line(error)})")
+        except (ImportError, AttributeError) as error:  # AttributeError: built for another NumPy
+            reasons.append(f"{name} cannot be imported ({one_line(error)})")
+        else:
+            if package == "tflite_runtime" and int(np.__version__.split(".")[0]) >= 2:
+                reasons.append(f"{name} was built for NumPy 1, here is {np.__version__}: pip install 'numpy<2'")
+                continue
+            return module, name
+    if reasons:
+        raise BackendError(f"{'; '.join(reasons)}; or {extra_hint('litert')}")
+    raise BackendError(f"neither ai-edge-litert nor tflite-runtime is installed: {extra_hint('litert')}")
 
 
 def _load_delegate(runtime: Any, library: str, options: Mapping[str, str]) -> Any:
+    # Looked at first: of a library that is no delegate the runtime makes an object that fails when it is dropped.
+    try:
+        opened = ctypes.CDLL(library)
+    except OSError as error:
+        raise BackendError(
+            f"tflite: the delegate {library!r} cannot be loaded: {one_line(error)} ({_DELEGATES})"
+        ) from error
+    for function in ("tflite_plugin_create_delegate", "tflite_plugin_destroy_delegate"):
+        if not hasattr(opened, function):
+            raise BackendError(f"tflite: {library} is no external delegate: it has no function {function}")
     try:
         return runtime.load_delegate(library, dict(options))
     except (ValueError, OSError, RuntimeError) as error:
         raise BackendError(f"tflite: the delegate {library} did not become active: {one_line(error)}") from error
 
 
-def _check_file(model: Path) -> None:
-    """Refuses what is not a whole TFLite file, before the interpreter maps it."""
-    with model.open("rb") as file:
-        head = file.read(8)
-    if head[4:8] != b"TFL3":
-        raise ModelError(f"{model}: not a TFLite file (no 'TFL3' mark); give it its real suffix or export it again")
-
-
-def _delegated(interpreter: Any) -> bool:
-    return any(operator["op_name"] == "DELEGATE" for operator in interpreter._get_ops_details())
+def _open_error(model: Path, head: bytes, package: str, external: str | None, error: Exception) -> EdgeSdkError:
+    reason = one_line(error).replace(str(model), model.name)
+    if isinstance(error, UnicodeDecodeError) or "flatbuffer" in reason.lower():
+        return ModelError(f"{model}: not a valid TFLite file: {looks_like(head, model.suffix)}")
+    if external is not None:
+        return BackendError(f"{model}: the delegate {external!r} did not become active: {reason}")
+    return BackendError(f"{model}: {package} cannot open it: {reason}")
 
 
 def _spec(detail: Mapping[str, Any]) -> TensorSpec:
@@ -200,60 +343,15 @@ def _spec(detail: Mapping[str, Any]) -> TensorSpec:
     shape = signature if signature is not None and len(signature) else detail["shape"]
     scale, zero_point = detail["quantization"]
     dtype = np.dtype(detail["dtype"])
+    if dtype.kind not in "fiub":
+        raise BackendError(f"tflite: {detail['name']!r} has the type {dtype}; only arrays of numbers can be run")
     quantized = scale != 0 and np.issubdtype(dtype, np.integer)
     return TensorSpec(
-        detail["name"],
+        str(detail["name"]),
         tuple(int(axis) for axis in shape),
         dtype,
         (float(scale), int(zero_point)) if quantized else None,
     )
-
-
-def _layers(interpreter: Any) -> list[Layer]:
-    tensors = {detail["index"]: detail for detail in interpreter.get_tensor_details()}
-    layers = []
-    for operator in interpreter._get_ops_details():
-        written = [tensors[index] for index in operator["outputs"] if index in tensors]
-        if operator["op_name"] == "DELEGATE" or not written:
-            continue
-        precision = _PRECISIONS.get(np.dtype(written[0]["dtype"]).name)
-        layers.append(Layer(tuple(str(tensor["name"]) for tensor in written), "cpu", precision, None))
-    return layers
-
-
-def read_metadata(model: Path) -> dict[str, str]:
-    """What exporters append to a .tflite file as a zip archive: metadata as JSON, and label lists.
-
-    A damaged or missing archive gives an empty mapping: the model runs without it.
-    """
-    found: dict[str, str] = {}
-    try:
-        with zipfile.ZipFile(model) as archive:
-            for member in archive.infolist():
-                if member.file_size > _MAX_METADATA_BYTES:
-                    continue
-                if member.filename.endswith((".json", "meta.txt")):
-                    found.update(_as_mapping(archive.read(member).decode(errors="replace")))
-                elif member.filename.endswith(".txt"):
-                    lines = archive.read(member).decode(errors="replace").split("\n")
-                    found.setdefault("names", json.dumps([line.strip() for line in lines if line.strip()]))
-    except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError):
-        return {}
-    return found
-
-
-def _as_mapping(text: str) -> dict[str, str]:
-    for parse in (json.loads, ast.literal_eval):
-        try:
-            value = parse(text)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            continue
-        if isinstance(value, dict):
-            return {
-                str(key): item if isinstance(item, str) else json.dumps(item, default=str)
-                for key, item in value.items()
-            }
-    return {}
 
 
 BACKEND = TfliteBackend()

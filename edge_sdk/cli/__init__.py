@@ -71,8 +71,9 @@ def main(arguments: list[str] | None = None) -> None:
     """
     words = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in words
-    # --debug may stand anywhere: who adds it to a failed line puts it at the end.
-    words = [*(["--debug"] if debug else []), *(word for word in words if word != "--debug")]
+    # These may stand anywhere: who adds one to a failed line puts it at the end.
+    anywhere = [word for word in words if word in ("--debug", "--verbose", "-v")]
+    words = [*anywhere, *(word for word in words if word not in anywhere)]
     try:
         build()(args=words, prog_name="edge-sdk")
     except BrokenPipeError:

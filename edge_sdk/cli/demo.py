@@ -34,6 +34,7 @@ def command(
     Example: edge-sdk demo --model yolox_nano.onnx --seconds 5
     """
     from edge_sdk.camera import Camera
+    from edge_sdk.models.labels import name_of
     from edge_sdk.sinks.video import VideoSink
 
     seen: Counter[str] = Counter()
@@ -44,7 +45,7 @@ def command(
         redraw = stack.enter_context(_table(camera, seen, as_json))
         for result in camera.detect(seconds=seconds):
             sink.put(result)
-            seen.update({names[i] for i in result.detections.class_id.tolist()})
+            seen.update({name_of(names, i) or f"class {i}" for i in result.detections.class_id.tolist()})
             redraw()
     stats = camera.stats
     if as_json:

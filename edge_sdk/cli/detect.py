@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from edge_sdk.cli import shared
-from edge_sdk.errors import SourceError
+from edge_sdk.errors import SourceError, UsageError
 
 if TYPE_CHECKING:
     from edge_sdk.camera import Camera
@@ -53,17 +53,29 @@ def command(
     with ExitStack() as stack:
         camera = stack.enter_context(
             Camera(
-                source, model, backend=backend, confidence=confidence, iou=iou, classes=classes or None, threads=threads,
-                head=head, card=card, options=shared.parse_options(option), width=width, height=height, fps=fps,
+                source,
+                model,
+                backend=backend,
+                confidence=confidence,
+                iou=iou,
+                classes=classes or None,
+                threads=threads,
+                head=head,
+                card=card,
+                options=shared.parse_options(option),
+                width=width,
+                height=height,
+                fps=fps,
             )
-        )  # fmt: skip
+        )
         names = camera.detector.class_names
         if as_json or jsonl is not None:
             sinks.append(JsonlSink("-" if as_json or jsonl is None else jsonl, names))
-            stack.callback(sinks[-1].close)
         if save is not None:
+            _check_room(save, _expected(camera, frames))
             sinks.append(picture_sink(save, names, camera.source.fps, live=camera.source.live))
-            stack.callback(sinks[-1].close)
+        for sink in sinks:
+            stack.callback(sink.close)  # however the run ends, the footage so far is kept
         quiet = as_json or jsonl == "-"
         with shared.progress(f"{camera.source.name}", total=_expected(camera, frames)) as advance:
             for result in camera.detect(frames=frames, seconds=seconds):
@@ -80,17 +92,29 @@ def command(
         raise SourceError(f"{camera.source.name}: not one of {stats.captured} pictures could be read")
 
 
+def _check_room(save: Path, expected: int | None) -> None:
+    from edge_sdk.sources.files import PHOTO_SUFFIXES
+
+    if save.suffix.lower() in PHOTO_SUFFIXES and expected != 1:
+        count = "no known end" if expected is None else f"{expected} pictures"
+        raise UsageError(f"--save {save}: one photo, but the source has {count}; name a video (.mp4) or a folder")
+
+
 def _expected(camera: Camera, frames: int | None) -> int | None:
     total = camera.source.total
     return frames if total is None else total if frames is None else min(frames, total)
 
 
 def _line(result: Result, names: tuple[str, ...]) -> str:
-    found = ", ".join(f"{names[one.class_id]} {one.confidence:.2f}" for one in result.detections) or "nothing"
+    from edge_sdk.models.labels import name_of
+
+    found = ", ".join(
+        f"{name_of(names, one.class_id) or one.class_id} {one.confidence:.2f}" for one in result.detections
+    )
     where = result.frame.source if Path(result.frame.source).suffix else ""
     timing = result.timing
     cost = timing.preprocess_ms + timing.infer_ms + timing.decode_ms
-    return f"{result.frame.id:5d}  {cost:6.1f} ms  {where and Path(where).name + '  '}{found}"
+    return f"{result.frame.id:5d}  {cost:6.1f} ms  {where and Path(where).name + '  '}{found or 'nothing'}"
 
 
 def _summary(stats: Any) -> None:

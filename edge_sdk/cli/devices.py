@@ -13,6 +13,7 @@ def command(
     fits: str = typer.Option(
         None, "--fits", metavar="MODEL", help="Also: does this model fit this machine? Runs it once."
     ),
+    boards: bool = typer.Option(False, "--boards", help="Instead: every board there is a table for."),
     as_json: bool = shared.json_option,
 ) -> None:
     """Show the board, the backends (and why one is missing), cameras and power rails.
@@ -21,6 +22,9 @@ def command(
     """
     from edge_sdk import device
 
+    if boards:
+        _print_boards(as_json)
+        return
     facts = device.facts()
     fit = device.fits(fits) if fits is not None else None
     if as_json:
@@ -31,6 +35,16 @@ def command(
             _print_fit(fit)
     if fit is not None and not fit["fits"]:
         raise typer.Exit(1)
+
+
+def _print_boards(as_json: bool) -> None:
+    from edge_sdk import targets
+
+    if as_json:
+        shared.print_json([{"name": one.name, "label": one.label} for one in targets.load_all().values()])
+        return
+    for one in targets.load_all().values():
+        typer.echo(f"{one.name:<32} {one.label}")
 
 
 def _print(facts: dict[str, Any]) -> None:

@@ -12,7 +12,11 @@ from edge_sdk.cli import shared
 
 def command(
     model: str = typer.Argument(None, help=shared.MODEL_HELP),
-    data: Path = typer.Option(..., "--data", help="Folder of labelled photos: COCO, YOLO or VOC layout."),
+    data: Path = typer.Option(
+        ...,
+        "--data",
+        help="Labelled photos: a folder in COCO, YOLO or VOC layout, its images/val, or a COCO .json file.",
+    ),
     backend: str = shared.backend_option,
     iou: float = shared.iou_option,
     threads: int = shared.threads_option,

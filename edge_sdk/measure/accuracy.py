@@ -240,7 +240,9 @@ def _mean(values: NDArray[np.float64]) -> float:
 
 
 def _interval(table: list[_Matches], count: int, seed: int, point: float) -> tuple[float, float]:
-    """95 % bootstrap interval over photos: the figure and 1.96 standard errors either way (Efron and Tibshirani 1993, 13.3).
+    """95 % bootstrap interval over photos: the figure and 1.96 standard errors either way.
+
+    The standard interval of Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.3.
 
     Not the percentiles of the draws: average precision is optimistic on few distinct photos, a resample has fewer than
     the set itself, and so the draws lie above the figure that they are meant to surround.

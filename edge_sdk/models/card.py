@@ -129,7 +129,7 @@ def checked_fields(table: Mapping[str, Any], where: str) -> dict[str, Any]:
         else:
             kind = int if key == "pad" else str
             if not isinstance(value, kind) or isinstance(value, bool):
-                raise ModelError(f"{where}: {key} must be a {'whole number' if kind is int else 'text'}")
+                raise ModelError(f"{where}: {key} must be {'a whole number' if kind is int else 'text'}")
             chosen[key] = value
     return chosen
 

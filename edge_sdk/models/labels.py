@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 # COCO's eighty thing classes in contiguous order (cocodataset.org, "detection" task).
 COCO_80 = (
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
@@ -40,3 +42,8 @@ def names_for(count: int) -> tuple[str, ...]:
     """The label set that has this many classes, or ``class 0``, ``class 1``, ... where none is known."""
     known = {len(labels): labels for labels in (COCO_80, COCO_90, VOC_20)}
     return known.get(count) or tuple(f"class {i}" for i in range(count))
+
+
+def name_of(names: Sequence[str], class_id: int) -> str | None:
+    """The class's name, or None where the list has none: a hand-written card may be too short for its model."""
+    return names[class_id] if 0 <= class_id < len(names) else None

@@ -7,12 +7,12 @@ outside: they are parsed as literals, never run.
 
 from __future__ import annotations
 
-import ast
 import json
 from collections.abc import Mapping
 from typing import Any
 
 from edge_sdk.errors import ModelError, one_line
+from edge_sdk.literals import parse_literal
 from edge_sdk.models.card import checked_fields
 
 CARD_KEY = "edge_sdk.card"
@@ -43,12 +43,12 @@ def _ultralytics(metadata: Mapping[str, str]) -> dict[str, Any]:
     task = metadata.get("task")
     if task is not None and task != "detect":
         raise ModelError(f"the model's metadata says it is for the task {task!r}; Edge SDK runs detectors ('detect')")
-    names = _literal(metadata.get("names"))
+    names = parse_literal(metadata.get("names"))
     if isinstance(names, dict):
-        names = [names[key] for key in sorted(names, key=lambda key: int(key))] if _is_numbered(names) else None
+        names = [names[key] for key in sorted(names, key=int)] if _is_numbered(names) else None
     if isinstance(names, (list, tuple)) and names and all(isinstance(name, str) for name in names):
         fields["classes"] = tuple(names)
-    size = _literal(metadata.get("imgsz"))
+    size = parse_literal(metadata.get("imgsz"))
     if type(size) is int:
         size = (size, size)
     if isinstance(size, (list, tuple)) and len(size) == 2 and all(type(v) is int and 0 < v <= 16384 for v in size):
@@ -61,14 +61,3 @@ def _ultralytics(metadata: Mapping[str, str]) -> dict[str, Any]:
 
 def _is_numbered(names: Mapping[Any, Any]) -> bool:
     return sorted(str(key) for key in names) == sorted(str(i) for i in range(len(names)))
-
-
-def _literal(text: str | None) -> Any:
-    if not text or len(text) > _MAX_TEXT:
-        return None
-    for parse in (ast.literal_eval, json.loads):
-        try:
-            return parse(text)
-        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-            continue
-    return None

@@ -14,7 +14,6 @@ from edge_sdk.backends.base import Array, TensorSpec
 from edge_sdk.errors import ModelError, UsageError
 from edge_sdk.models.card import ModelCard
 
-
 # An OpenCV type of each size in bytes.
 _BITS: dict[int, type[np.generic]] = {1: np.uint8, 2: np.uint16, 4: np.int32, 8: np.float64}
 
@@ -114,10 +113,9 @@ class Preprocessor:
         table = self._stored_values()
         self._plain = bool((table == np.arange(256)[:, np.newaxis]).all())
         self._bits = _BITS[table.dtype.itemsize]
-        if card.layout == "nchw":
-            tables = table.T  # one a plane
-        else:  # one for all channels; where they are the same, a plain one is twice as fast
-            tables = table[np.newaxis, :, : 1 if (table == table[:, :1]).all() else 3]
+        # One table a plane, or one for all channels, which is twice as fast where one column will do.
+        columns = 1 if (table == table[:, :1]).all() else 3
+        tables = table.T if card.layout == "nchw" else table[np.newaxis, :, :columns]
         self._tables = [np.ascontiguousarray(one).view(self._bits).reshape(1, 256, -1) for one in tables]
 
     def _stored_values(self) -> Array:

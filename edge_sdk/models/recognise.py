@@ -54,7 +54,7 @@ def recognise(
         raise AmbiguousLayoutError(
             f"{model.name}: the outputs {describe(session.outputs)} fit several layouts: "
             f"{'; '.join(f'{one.name} ({len(guess.classes)} classes)' for one, guess in found)}. "
-            f"Say which with --head {found[0][0].name} (head={found[0][0].name!r})"
+            "Say which it was trained as with --head NAME (head='NAME')"
         )
     if not found:
         return _unrecognised(session, model, wanted, stated)

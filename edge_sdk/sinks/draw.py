@@ -10,11 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_sdk.detections import Detections
+from edge_sdk.models.labels import name_of
 
 # Distinguishable on most photos, BGR: the Okabe-Ito palette (jfly.uni-koeln.de/color), made for all kinds of
 # colour vision, without its black.
 _COLOURS = ((0, 159, 230), (233, 180, 86), (115, 158, 0), (66, 228, 240), (178, 114, 0), (0, 94, 213), (167, 121, 204))
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
+# Letters that are no letter with an accent, as plain ones.
+_PLAIN = str.maketrans({"ß": "ss", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L"})
 _LONGEST_NAME = 60  # letters; names come with the model, from anywhere
 
 
@@ -56,8 +59,8 @@ def _pixel(value: float, last: int) -> int:
 
 def _drawable(class_names: Sequence[str], class_id: int) -> str:
     """A class's name in the drawing font, which has ASCII alone: accents are dropped; other scripts become the id."""
-    name = class_names[class_id] if 0 <= class_id < len(class_names) else ""
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    name = name_of(class_names, class_id) or ""
+    plain = unicodedata.normalize("NFKD", name.translate(_PLAIN)).encode("ascii", "ignore").decode()
     shown = "".join(letter for letter in plain if letter.isprintable())[:_LONGEST_NAME].strip()
     return shown if any(letter.isalnum() for letter in shown) else f"class {class_id}"
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
 from edge_sdk.errors import SinkError, one_line
+from edge_sdk.models.labels import name_of
 from edge_sdk.result import Result
 
 
@@ -26,7 +27,7 @@ def as_record(result: Result, class_names: Sequence[str]) -> dict[str, Any]:
             "xyxy": [round(value, 2) for value in found.xyxy],
             "confidence": round(found.confidence, 4),
             "class_id": found.class_id,
-            "class_name": class_names[found.class_id] if 0 <= found.class_id < len(class_names) else None,
+            "class_name": name_of(class_names, found.class_id),
             "track_id": found.track_id,
         }
         if found.landmarks is not None:
@@ -64,19 +65,26 @@ class JsonlSink:
         self._stack.callback(self._file.close)
 
     def put(self, result: Result) -> None:
-        try:
+        with _as_sink_errors():
             self._file.write(json.dumps(as_record(result, self._names)) + "\n")
             self._file.flush()
-        except BrokenPipeError:
-            raise  # whoever read standard output has gone: the command ends quietly
-        except OSError as error:
-            raise SinkError(f"results cannot be written: {one_line(error)}") from error
 
     def close(self) -> None:
-        self._stack.close()
+        with _as_sink_errors():
+            self._stack.close()
 
     def __enter__(self) -> JsonlSink:
         return self
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+@contextmanager
+def _as_sink_errors() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise  # whoever read standard output has gone: the command ends quietly
+    except OSError as error:
+        raise SinkError(f"results cannot be written: {error.strerror or one_line(error)}") from error

@@ -21,30 +21,50 @@ from edge_sdk.result import Frame
 
 @dataclass(frozen=True)
 class Request:
-    """What the caller would like of a camera; a file takes no notice. None is the camera's default."""
+    """What the caller would like of a camera; a file takes no notice. None is the camera's default.
+
+    Args:
+        width: In pixels.
+        height: In pixels.
+        fps: Frames a second.
+        timeout_s: To open, and to wait for one frame of a live source.
+        root: Of /dev and /sys, for captured trees.
+    """
 
     width: int | None = None
     height: int | None = None
     fps: float | None = None
-    timeout_s: float = 5.0  # to open, and to wait for one frame of a live source
-    root: Path = field(default_factory=lambda: Path("/"))  # of /dev and /sys, for captured trees
+    timeout_s: float = 5.0
+    root: Path = field(default_factory=lambda: Path("/"))
 
 
 @dataclass(frozen=True)
 class FoundCamera:
-    """A camera that is attached to this machine."""
+    """A camera that is attached to this machine.
 
-    spec: str  # what `Camera(...)` takes: "/dev/video0", "csi:0"
+    Args:
+        spec: What `Camera(...)` takes: ``/dev/video0``, ``csi:0``.
+        label: What it is called.
+    """
+
+    spec: str
     label: str
 
 
 class Source(Protocol):
-    """An open source of pictures, read by one thread at a time; close it from any."""
+    """An open source of pictures, read by one thread at a time; close it from any.
 
-    name: str  # credentials removed
-    live: bool  # frames come whether they are read or not: freshness beats completeness
-    fps: float | None  # nominal frames a second; None where the source has no rate
-    total: int | None  # frames in all, where that is known
+    Attributes:
+        name: What it is called, credentials removed.
+        live: Frames come whether they are read or not: freshness beats completeness.
+        fps: Nominal frames a second; None where the source has no rate.
+        total: Frames in all, where that is known.
+    """
+
+    name: str
+    live: bool
+    fps: float | None
+    total: int | None
 
     def read(self) -> Frame | None:
         """The next frame, or None at the end.
@@ -61,11 +81,17 @@ class Source(Protocol):
 
 
 class Kind(Protocol):
-    """One kind of source, open or not."""
+    """One kind of source, open or not.
+
+    Attributes:
+        name: What it is called.
+        example: How such a source is named, for help and errors.
+        rank: Kinds are asked in this order; the plain file comes last.
+    """
 
     name: str
-    example: str  # for help and errors
-    rank: int  # kinds are asked in this order; the plain file comes last
+    example: str
+    rank: int
 
     def claims(self, spec: str) -> bool:
         """Whether this is how such a source is named. Looks at the text and the file system only."""
@@ -118,9 +144,9 @@ def open_source(spec: str | int | Path, request: Request | None = None) -> Sourc
     for kind in kinds().values():
         if kind.claims(text):
             return kind.open(text, request or Request())
-    if not Path(text).exists():
-        raise SourceNotFoundError(f"{without_credentials(text)}: no such file, folder or camera")
     examples = ", ".join(kind.example for kind in kinds().values())
+    if not Path(text).exists():
+        raise SourceNotFoundError(f"{without_credentials(text)}: no such file, folder or camera; there are {examples}")
     raise SourceError(f"{without_credentials(text)}: not something to take pictures from; there are {examples}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import threading
@@ -16,7 +17,11 @@ from edge_sdk.errors import BadFrameError, SourceError, one_line
 from edge_sdk.result import Frame
 
 STALE_NS = 100_000_000  # a live source's first frame, read while opening, is not delivered when it is older than this
+FIRST_FRAMES = 10  # that may be damaged before a source counts as broken
+LET_GO_S = 6.0  # longer than a stream's time limit for one frame
 FASTEST_FPS = 1000.0  # above this a container's rate is its time base (90000 in some), not a frame rate
+
+_log = logging.getLogger("edge_sdk")
 
 
 class CaptureSource:
@@ -47,23 +52,49 @@ class CaptureSource:
             first, self._first = self._first, None
             if first is not None and not (self.live and time.monotonic_ns() - first.captured_ns > STALE_NS):
                 return first
-            return self._grab()
+            try:
+                return self._grab()
+            finally:
+                if self._closing.is_set():
+                    self._free()
 
     def prime(self) -> None:
-        """Reads the first frame now, so that opening fails rather than the first read."""
+        """Reads the first frame now, so that opening fails rather than the first read.
+
+        A camera's first frames are often damaged; a few are passed over.
+        """
         with self._reading:
-            self._first = self._grab()
+            for attempt in range(FIRST_FRAMES):
+                try:
+                    self._first = self._grab()
+                    break
+                except BadFrameError as error:
+                    if attempt + 1 == FIRST_FRAMES:
+                        raise SourceError(f"{self.name}: none of {FIRST_FRAMES} frames could be decoded") from error
             self.fps = nominal_fps(self._capture)
 
     def close(self) -> None:
-        """Frees the capture; a blocked `read` in another thread returns None first."""
+        """Frees the capture; a blocked `read` in another thread returns None first.
+
+        One that a driver does not let go is left behind with a warning, and frees the capture when it returns.
+        """
         self._closing.set()
         self._interrupt()
-        with self._reading:
-            if not self._released:
-                self._released = True
-                self._first = None
-                self._capture.release()
+        if not self._reading.acquire(timeout=LET_GO_S):
+            _log.warning(
+                "%s: a read has not returned within %g s; the device stays open until it does", self.name, LET_GO_S
+            )
+            return
+        try:
+            self._free()
+        finally:
+            self._reading.release()
+
+    def _free(self) -> None:
+        self._first = None
+        if not self._released:
+            self._released = True
+            self._capture.release()
 
     def _grab(self) -> Frame | None:
         if self._closing.is_set() or not self._wait():

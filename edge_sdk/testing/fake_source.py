@@ -25,7 +25,7 @@ class FakeSource:
             the source, a number is a stall of so many seconds before the frame.
         name: What the frames say they come from.
 
-    Example:
+    Examples:
         >>> source = FakeSource([np.zeros((480, 640, 3), np.uint8)] * 3, script={1: BadFrameError("smeared")})
         >>> source.read().id
         0

@@ -261,3 +261,12 @@ def test_debug_shows_the_traceback(yolox: Path) -> None:
 
     with pytest.raises(SourceNotFoundError):
         main(["detect", "missing.jpg", "--model", str(yolox), "--debug"])
+
+
+def test_one_photo_cannot_hold_a_whole_clip(failing, highway: Path, tmp_path: Path) -> None:
+    line = failing("--save", tmp_path / "out.jpg", source=highway, code=2)
+    assert "the source has 38 pictures; name a video (.mp4) or a folder" in line
+
+
+def test_verbose_may_stand_at_the_end(edge_sdk_command, yolox: Path, bear: Path) -> None:
+    assert "head yolox" in edge_sdk_command("detect", bear, "-m", yolox, "-v").err

@@ -60,3 +60,9 @@ def test_an_unknown_target_is_refused(edge_sdk_command, monkeypatch: pytest.Monk
     ran = edge_sdk_command("devices")
     assert ran.code == 1
     assert "raspberry-pi-5" in ran.err
+
+
+def test_every_board_is_listed_when_asked(edge_sdk_command) -> None:
+    boards = {one["name"] for one in edge_sdk_command("devices", "--boards", "--json").json}
+    assert {"jetson-orin-nano", "raspberry-pi-5", "qcs6490-rb3gen2", "generic-x86_64"} <= boards
+    assert "raspberry-pi-5" in edge_sdk_command("devices", "--boards").out

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -234,6 +236,82 @@ def test_who_holds_a_device_is_named(tmp_path):
         assert any(f"(pid {child.pid})" in holder for holder in holders_of(held))
         child.stdin.close()
     assert holders_of(held) == []
+
+
+EMULATED = """
+import json, logging, os, sys
+logging.basicConfig(level=logging.INFO, format="%(message)s")
+from edge_sdk.sources.base import Request, open_source
+from pathlib import Path
+before = len(os.listdir("/proc/self/fd"))
+found = {}
+try:
+    source = open_source(0, Request(width=1280, fps=30, root=Path(sys.argv[1])))
+    try:
+        frames = [source.read() for _ in range(8)]
+    finally:
+        source.close()
+    found = {"ids": [frame.id for frame in frames], "shape": frames[0].image.shape, "fps": source.fps}
+except OSError as error:
+    found["error"] = str(error)
+print(json.dumps({**found, "left": len(os.listdir("/proc/self/fd")) - before}))
+"""
+
+
+@pytest.fixture(scope="module")
+def emulator(tmp_path_factory):
+    """The emulated webcam, compiled; OpenCV's own Video4Linux code runs on it."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("no C compiler for the emulated webcam: apt install gcc libc6-dev")
+    library = tmp_path_factory.mktemp("emulator") / "emulator.so"
+    code = Path(__file__).with_name("v4l2_emulator.c")
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", str(library), str(code), "-ldl"], check=True, timeout=60)
+    return library
+
+
+def with_webcam(emulator, tmp_path, **settings):
+    """What a process sees that opens the emulated webcam."""
+    (tmp_path / "dev").mkdir(exist_ok=True)
+    (tmp_path / "dev/video0").symlink_to("/dev/null")
+    paths = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-c", EMULATED, str(tmp_path)],
+        env={**os.environ, "LD_PRELOAD": str(emulator), "PYTHONPATH": paths} | settings,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return json.loads(done.stdout.splitlines()[-1]), done.stderr
+
+
+def test_an_emulated_webcam_is_read_through_opencvs_own_code(emulator, tmp_path, photos):
+    log = tmp_path / "log"
+    found, said = with_webcam(emulator, tmp_path, CAMERA_JPEG=str(photos[0]), CAMERA_LOG=str(log))
+    assert found == {"ids": list(range(found["ids"][0], found["ids"][0] + 8)), "fps": 30.0, "left": 0} | {
+        "shape": list(cv2.imread(str(photos[0])).shape)
+    }
+    assert "0: MJPG 1280x720 at 30 fps" in said
+    steps = log.read_text().splitlines()
+    assert steps[steps.index("on") - 1] == "buffers 2"
+    assert steps.index("format MJPG 640x480") < steps.index("format MJPG 1280x720") < steps.index("on")
+    assert steps[-2:] == ["off", "buffers 0"]
+
+
+def test_an_emulated_webcam_that_sends_rubbish_gives_no_frames_of_old(emulator, tmp_path):
+    found, _ = with_webcam(emulator, tmp_path, CAMERA_JPEG=__file__)
+    assert found == {"error": "0: none of 10 frames could be decoded", "left": 0}
+
+
+def test_an_emulated_webcam_in_use_or_unplugged_is_said(emulator, tmp_path, photos):
+    found, _ = with_webcam(emulator, tmp_path, CAMERA_JPEG=str(photos[0]), CAMERA_FRAMES="4")
+    assert "0: no more frames after" in found["error"]
+    assert found["left"] == 0
+    (tmp_path / "dev/video0").unlink()
+    found, _ = with_webcam(emulator, tmp_path, CAMERA_JPEG=str(photos[0]), CAMERA_BUSY="1")
+    assert "opens but gives no frame" in found["error"]
+    assert found["left"] == 0
 
 
 def test_the_number_of_the_request_fits_its_structure():

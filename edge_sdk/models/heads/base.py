@@ -25,11 +25,17 @@ _FAR = 1e6  # pixels: no picture is that large
 
 
 class Head(Protocol):
-    """Recognises, feeds and decodes one output layout."""
+    """Recognises, feeds and decodes one output layout.
 
-    name: str  # what `--head` takes
-    title: str  # the models it is for, on one line
-    default_iou: float | None  # of non-maximum suppression; None where the model needs none
+    Attributes:
+        name: What `--head` takes.
+        title: The models it is for, on one line.
+        default_iou: Of non-maximum suppression; None where the model needs none.
+    """
+
+    name: str
+    title: str
+    default_iou: float | None
 
     def recognise(
         self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], metadata: Mapping[str, str]
