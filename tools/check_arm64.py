@@ -11,7 +11,8 @@ Makes in FOLDER what it needs (0.5 GB; a part that is complete is kept, so an in
 Then, for each processor, it asks ``edge-sdk devices`` what it sees and runs ``edge-sdk detect`` with each model on two
 pictures: the photo, and the same photo brought to the model's size beforehand. In the first OpenCV has a part: what it
 resizes differs by one grey level between x86-64 and Arm. In the fitted one nothing is resized, and what differs is the
-engine. Ends with 1 where a command failed, the boxes are not the same ones, or a difference is above the limit.
+engine. Ends with 1 where a command failed, the boxes are not the same ones, or a difference is above the limit. The
+limits are for models in float: with 8-bit ones each processor's kernels round in their own way, by several pixels.
 
 This shows numbers, never time: the seconds are those of the emulator, and say nothing about a board. Nor does it show
 a camera, a sensor or the board's kernel: /proc and /sys are this machine's.
@@ -195,12 +196,12 @@ def run(words: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, str]
         CheckError: It is not there, failed or did not end; `doing` says at what.
     """
     doing = doing or Path(words[0]).name
+    if shutil.which(words[0]) is None:
+        raise CheckError(f"{doing}: there is no {words[0]} here; this needs Debian or a relative of it")
     try:
         ended = subprocess.run(
             words, cwd=cwd, env=env, capture_output=True, text=True, timeout=TIMEOUT_S, check=False, errors="replace"
         )
-    except FileNotFoundError as error:
-        raise CheckError(f"{doing}: there is no {words[0]} here; this needs Debian or a relative of it") from error
     except subprocess.TimeoutExpired as error:
         raise CheckError(f"{doing}: not done after {TIMEOUT_S} s") from error
     if ended.returncode != 0:

@@ -28,6 +28,7 @@ def build() -> typer.Typer:
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
+        rich_markup_mode=None,  # plain help comes up in half the time, which a small board needs
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_options)

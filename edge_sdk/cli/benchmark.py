@@ -29,9 +29,9 @@ def command(
     option: list[str] = shared.option_option,
     as_json: bool = shared.json_option,
 ) -> None:
-    """Time single-stream, fixed-rate camera and throughput runs beside the bare engine.
+    """Time whole detections beside the bare engine.
 
-    Each run lasts until at least 10 s and 100 frames, as MLPerf LoadGen counts. All figures are measured.
+    Single-stream, fixed-rate camera and throughput runs. Each lasts until at least 10 s and 100 frames, as MLPerf LoadGen counts. All figures are measured.
 
     Example: edge-sdk benchmark yolox_nano.onnx --threads 1 --layers
     """

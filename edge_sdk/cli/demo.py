@@ -29,7 +29,9 @@ def command(
     threads: int = shared.threads_option,
     as_json: bool = typer.Option(False, "--json", help="Print the totals as JSON instead of the live table."),
 ) -> None:
-    """Detect in a built-in moving scene: no camera, network or GPU. Writes an annotated clip.
+    """Detect in a built-in scene; writes an annotated clip.
+
+    Needs no camera, network or GPU.
 
     Example: edge-sdk demo --model yolox_nano.onnx --seconds 5
     """

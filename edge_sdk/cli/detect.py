@@ -40,7 +40,7 @@ def command(
     option: list[str] = shared.option_option,
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object a frame; the same as --jsonl -."),
 ) -> None:
-    """Detect objects in a source; print, draw and stream what is found.
+    """Detect objects; print, draw and stream what is found.
 
     Example: edge-sdk detect street.mp4 --model yolox_nano.onnx --save out.mp4
     """

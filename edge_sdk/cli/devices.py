@@ -16,7 +16,9 @@ def command(
     boards: bool = typer.Option(False, "--boards", help="Instead: every board there is a table for."),
     as_json: bool = shared.json_option,
 ) -> None:
-    """Show the board, the backends (and why one is missing), cameras and power rails.
+    """Show the board, its backends, cameras and power rails.
+
+    Of a backend that is missing it says why.
 
     Example: edge-sdk devices --fits yolox_nano.onnx
     """

@@ -10,7 +10,9 @@ from edge_sdk.cli import shared
 
 
 def command(as_json: bool = shared.json_option) -> None:
-    """Check this machine and say how to mend what is missing. Exit code 1 if detection cannot work.
+    """Check this machine and say how to mend what is missing.
+
+    Exit code 1 if detection cannot work.
 
     Example: edge-sdk doctor
     """

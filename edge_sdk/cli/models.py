@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from edge_sdk.models.zoo import Progress, Store, ZooModel
 
 app = typer.Typer(
-    help="The zoo of public models: what there is, what is on this machine, fetch it, check it.",
+    help="The zoo of public models: list, fetch and check them.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -35,22 +34,13 @@ def test_every_command_speaks_json(edge_sdk_command, command: str) -> None:
     assert "--json" in edge_sdk_command(*command.split(), "--help").out
 
 
-def test_help_is_quick() -> None:
-    """Under 300 ms: the best of five, because a busy machine is slow without the command being so."""
-    times = []
-    for _ in range(5):
-        began = time.perf_counter()
-        assert shell("--help").returncode == 0
-        times.append(time.perf_counter() - began)
-    assert min(times) < 0.3
-
-
-def test_help_loads_neither_opencv_nor_an_engine() -> None:
+def test_help_loads_neither_opencv_nor_an_engine_nor_rich() -> None:
+    """What keeps help under 300 ms; `tools/benchmark_start.py` prints the time itself."""
     code = (
         "import sys; from edge_sdk.cli import main\n"
         "try: main(['--help'])\n"
         "except SystemExit: pass\n"
-        "print([m for m in ('cv2', 'numpy', 'onnxruntime', 'ai_edge_litert') if m in sys.modules], file=sys.stderr)"
+        "print([m for m in ('cv2', 'numpy', 'onnxruntime', 'ai_edge_litert', 'rich') if m in sys.modules], file=sys.stderr)"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stderr.strip() == "[]"
