@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from edge_sdk.device import system_root, this_device
-from edge_sdk.errors import EdgeSdkError, extra_hint, one_line
+from edge_sdk.errors import OPENCV_LIBRARIES_HINT, EdgeSdkError, extra_hint, one_line
 
 State = Literal["ok", "note", "bad"]
 
@@ -35,7 +35,7 @@ def run() -> Iterator[Check]:
 def _guarded(look: Callable[[], Iterator[Check]]) -> Iterator[Check]:
     try:
         yield from look()
-    except (EdgeSdkError, OSError) as error:
+    except (EdgeSdkError, OSError, ImportError) as error:
         yield Check(look.__name__.strip("_"), "bad", one_line(error))
 
 
@@ -54,7 +54,7 @@ def _opencv() -> Iterator[Check]:
     try:
         import cv2
     except ImportError as error:
-        yield Check("opencv", "bad", one_line(error), "sudo apt install libgl1 libglib2.0-0")
+        yield Check("opencv", "bad", one_line(error), OPENCV_LIBRARIES_HINT)
         return
     gstreamer = "GStreamer:                   YES" in cv2.getBuildInformation()
     yield Check("opencv", "ok", f"{cv2.__version__}, {'with' if gstreamer else 'without'} GStreamer of its own")

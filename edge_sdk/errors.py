@@ -85,6 +85,10 @@ def extra_hint(extra: str) -> str:
     return f"pip install 'edge-sdk[{extra}]'"
 
 
+# What the wheel of OpenCV links, and a minimal Debian or Raspberry Pi OS lacks.
+OPENCV_LIBRARIES_HINT = "OpenCV needs system libraries: sudo apt install libgl1 libglib2.0-0"
+
+
 def one_line(error: BaseException) -> str:
     """An error's text on one line, for messages that quote another program's error."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -13,7 +13,7 @@ import sys
 
 import typer
 
-from edge_sdk.errors import EdgeSdkError, UsageError, one_line
+from edge_sdk.errors import OPENCV_LIBRARIES_HINT, EdgeSdkError, UsageError, one_line
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -92,6 +92,9 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, ImportError) and ("cv2" in str(error) or ".so" in str(error)):
+            typer.echo(f"edge-sdk: {one_line(error)}; {OPENCV_LIBRARIES_HINT}", err=True)
+            sys.exit(EXIT_FAILED)
         typer.echo(
             f"edge-sdk: internal error, {type(error).__name__}: {one_line(error)} (--debug shows where)", err=True
         )

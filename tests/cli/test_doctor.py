@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -78,3 +79,18 @@ def test_a_check_that_breaks_is_reported_and_the_others_go_on(monkeypatch: pytes
     found = {check.name: check for check in checks.run()}
     assert found["board"].state == "bad"
     assert "opencv" in found
+
+
+def test_a_system_without_opencvs_libraries_is_told_which(tmp_path: Path) -> None:
+    """A minimal Raspberry Pi OS: `import cv2` ends with libGL.so.1 missing."""
+    (tmp_path / "cv2").mkdir()
+    text = "libGL.so.1: cannot open shared object file: No such file or directory"
+    (tmp_path / "cv2/__init__.py").write_text(f"raise ImportError({text!r})")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    for words, where in ((["doctor"], "stdout"), (["devices"], "stderr"), (["detect", "demo"], "stderr")):
+        ran = subprocess.run(
+            [sys.executable, "-m", "edge_sdk", *words], capture_output=True, text=True, check=False, env=environment
+        )
+        assert ran.returncode == 1
+        assert "sudo apt install libgl1 libglib2.0-0" in getattr(ran, where)
+        assert "internal error" not in ran.stderr
