@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edge_sdk.detector import Detector
 from edge_sdk.device import system_root
-from edge_sdk.errors import BadFrameError, SourceError, SourceNotFoundError, UsageError
+from edge_sdk.errors import BackendError, BadFrameError, SourceError, SourceNotFoundError, UsageError
 from edge_sdk.models.card import ModelCard
 from edge_sdk.pipeline.books import Books, Stats
 from edge_sdk.pipeline.mailbox import Mailbox
@@ -65,8 +65,10 @@ class Camera:
     ) -> None:
         self._books = Books()
         self._entered = False
-        self._running = False
+        self._loop = threading.Lock()  # held while somebody detects
         self._owns_detector = not isinstance(model, Detector)
+        if source is not None and not isinstance(source, (str, int, Path)) and not hasattr(source, "read"):
+            raise UsageError(f"a source is a name, a camera's index or an open source, not {type(source).__name__}")
         request = Request(width=width, height=height, fps=fps, root=system_root())
         self._timeout_s = request.timeout_s
         if isinstance(model, Detector):
@@ -111,7 +113,7 @@ class Camera:
         return self._books.stats()
 
     def detect(self, *, frames: int | None = None, seconds: float | None = None) -> Iterator[Result]:
-        """Yields a result for each processed frame, until the source ends.
+        """Yields a result for each processed frame, until the source ends or the camera is closed.
 
         Outside a ``with`` the camera closes when the iterator ends or is dropped.
 
@@ -125,34 +127,42 @@ class Camera:
             UsageError: The camera is closed or already detecting, or a bound is not above 0.
         """
         for name, bound in (("frames", frames), ("seconds", seconds)):
-            if bound is not None and bound <= 0:
+            if bound is not None and not bound > 0:
                 raise UsageError(f"{name} must be above 0, not {bound}")
-        if not self._finalizer.alive:
+        if self._is_closed():
             raise UsageError("the camera is closed; make another")
-        if self._running:
-            raise UsageError("the camera is already detecting; several cameras may share one detector")
+        if self._loop.locked():
+            raise _already_detecting()
         return self._results(frames, seconds)
 
     def _results(self, frames: int | None, seconds: float | None) -> Iterator[Result]:
-        self._running = True
+        if not self._loop.acquire(blocking=False):  # two iterators were made before either began
+            raise _already_detecting()
         end = None if seconds is None else time.monotonic() + seconds
         count = 0
-        reading = self._live_frames() if self.source.live else self._every_frame()
+        reading = self._live_frames() if self.source.live else self._frames(threading.Event())
         try:
             for frame in reading:
-                yield self._process(frame)
+                result = self._process(frame)
+                if result is None:
+                    return
+                yield result
                 count += 1
                 if (frames is not None and count >= frames) or (end is not None and time.monotonic() >= end):
                     return
         finally:
             reading.close()
-            self._running = False
+            self._loop.release()
             if not self._entered:
                 self.close()
 
-    def _process(self, frame: Frame) -> Result:
+    def _process(self, frame: Frame) -> Result | None:
+        """The frame's result; None when the camera was closed meanwhile, from this thread or another."""
         detector = self.detector
         began = time.monotonic_ns()
+        if self._is_closed():
+            self._books.dropped("shutdown")
+            return None
         try:
             with detector.lock:
                 prepared = detector.prepare(frame.image, detector.own)
@@ -160,7 +170,10 @@ class Camera:
                 outputs = detector.infer(prepared)
                 inferred = time.monotonic_ns()
                 detections = detector.decode(outputs, prepared)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, BackendError) and self._is_closed():  # with its detector
+                self._books.dropped("shutdown")
+                return None
             self._books.dropped("inference_error")
             raise
         done = time.monotonic_ns()
@@ -174,9 +187,9 @@ class Camera:
         self._books.processed(timing)
         return Result(frame, detections, timing)
 
-    def _read(self) -> Frame | None:
-        """The next frame that can be read, the others counted and reported."""
-        while True:
+    def _frames(self, stop: threading.Event) -> Generator[Frame]:
+        """The frames that can be read, until the source ends or is to stop; the others are counted and reported."""
+        while not stop.is_set():
             try:
                 frame = self.source.read()
             except BadFrameError as error:
@@ -184,12 +197,9 @@ class Camera:
                 self._books.dropped("decode_error")
                 log.warning("%s", error)
                 continue
-            if frame is not None:
-                self._books.captured()
-            return frame
-
-    def _every_frame(self) -> Generator[Frame]:
-        while (frame := self._read()) is not None:
+            if frame is None:
+                return
+            self._books.captured()
             yield frame
 
     def _live_frames(self) -> Generator[Frame]:
@@ -198,15 +208,17 @@ class Camera:
 
         def capture() -> None:
             try:
-                while not stop.is_set() and (frame := self._read()) is not None:
-                    mailbox.put(frame)
+                for frame in self._frames(stop):
+                    if mailbox.put(frame):
+                        self._books.dropped("overwritten")
                 mailbox.close()
             except BaseException as error:  # noqa: BLE001  it is raised in the loop that reads the mailbox
                 mailbox.close(error)
+            if stop.is_set():  # perhaps long after: a driver may keep a read for as long as it likes
+                self._books.dropped("shutdown", int(mailbox.abandon()))
 
         thread = threading.Thread(target=capture, name="edge-sdk-capture", daemon=True)
         thread.start()
-        overwritten = 0
         try:
             while True:
                 try:
@@ -215,19 +227,22 @@ class Camera:
                     raise SourceError(
                         f"{self.source.name}: no frame for {self._timeout_s:g} s; check the cable or the network"
                     ) from None
-                self._books.dropped("overwritten", mailbox.overwritten - overwritten)
-                overwritten = mailbox.overwritten
                 if frame is None:
                     return
                 yield frame
         finally:
             stop.set()
             thread.join(_JOIN_S)
-            self._books.dropped("overwritten", mailbox.overwritten - overwritten)
             self._books.dropped("shutdown", int(mailbox.abandon()))
 
+    def _is_closed(self) -> bool:
+        return not self._finalizer.alive
+
     def close(self) -> None:
-        """Frees the camera, and the detector unless it was given; may be called twice."""
+        """Frees the camera, and the detector unless it was given; may be called twice, and from any thread.
+
+        A loop over `detect` ends after the result that it is at.
+        """
         self._finalizer()
         if self._owns_detector:
             self.detector.close()
@@ -241,6 +256,10 @@ class Camera:
 
     def __repr__(self) -> str:
         return f"Camera({self.source.name!r}, {self.detector!r})"
+
+
+def _already_detecting() -> UsageError:
+    return UsageError("the camera is already detecting; several cameras may share one detector")
 
 
 def _refuse_detector_options(**given: bool) -> None:
@@ -258,4 +277,10 @@ def _open(source: str | int | Path | Source | None, request: Request) -> Source:
             )
         source = found[0].spec
         log.info("camera: %s (%s)", found[0].spec, found[0].label)
-    return open_source(source, request) if isinstance(source, (str, int, Path)) else source
+    if not isinstance(source, (str, int, Path)):
+        return source
+    opened = open_source(source, request)
+    if opened.total is not None and (request.width, request.height, request.fps) != (None, None, None):
+        opened.close()
+        raise UsageError(f"width, height and fps are asked of a camera; {opened.name} is none")
+    return opened

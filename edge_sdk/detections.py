@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, overload
 
@@ -117,19 +117,28 @@ class Detections:
         """The same detections in arrays of their own."""
         return self._each(np.copy)
 
-    def to_supervision(self) -> supervision.Detections:
-        """The same boxes for supervision's annotators, zones and trackers; landmarks go into ``data``.
+    def to_supervision(self, class_names: Sequence[str] | None = None) -> supervision.Detections:
+        """The same boxes for supervision's annotators and zones; landmarks go into ``data``.
+
+        Args:
+            class_names: Names by class id, such as `Detector.class_names`: they become ``data["class_name"]``, which
+                supervision's label annotator writes.
 
         Raises:
             MissingDependencyError: supervision is not installed.
         """
         sv = _supervision()
+        data: dict[str, Any] = {} if self.landmarks is None else {"landmarks": self.landmarks.copy()}
+        if class_names is not None:
+            from edge_sdk.models.labels import name_of
+
+            data["class_name"] = np.array([name_of(class_names, i) or str(i) for i in self.class_id.tolist()], str)
         converted: supervision.Detections = sv.Detections(
             xyxy=self.xyxy.copy(),
             confidence=self.confidence.copy(),
             class_id=self.class_id.astype(int),
             tracker_id=None if self.track_id is None else self.track_id.astype(int),
-            data={} if self.landmarks is None else {"landmarks": self.landmarks.copy()},
+            data=data,
         )
         return converted
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import threading
 from collections.abc import Mapping, Sequence
@@ -84,6 +85,8 @@ class Detector:
             self.why = "asked for"
             if (lack := chosen.missing()) is not None:
                 raise BackendError(f"{chosen.name}: {lack}")
+            for option in part.keys() & (options or {}).keys():
+                raise UsageError(f"backend {backend!r} names the {option} already; leave the option {option!r} out")
         self.backend = chosen.name
         self.session: Session = chosen.open(self.path, target, threads=threads, options={**part, **(options or {})})
         try:
@@ -92,12 +95,14 @@ class Detector:
             if spec is None:
                 raise ModelError(f"{self.path.name}: no input is an image: {describe(self.session.inputs)}")
             self._preprocessor = Preprocessor(self.card, spec)
+            if iou is not None and self.head.default_iou is None:
+                raise UsageError(f"iou has no effect: head {self.head.name!r} reads boxes that need no suppression")
             self.iou = iou if iou is not None else self.head.default_iou
-            self.classes = _class_ids(classes, self.card)
+            self.classes = classes
+            self.own = self.new_prepared()  # for those who run the three in a row, under the lock
         except BaseException:
             self.session.close()
             raise
-        self.own = self.new_prepared()  # for those who run the three in a row, under the lock
         self.lock = threading.Lock()  # a session is used by one thread at a time, a detector by many
         log.info(
             "%s: %s on %s (%s), head %s", self.path.name, self.backend, self.session.active, self.why, self.head.name
@@ -112,6 +117,15 @@ class Detector:
     def confidence(self, value: float) -> None:
         _check_fraction("confidence", value)
         self._confidence = value
+
+    @property
+    def classes(self) -> Sequence[int] | None:
+        """Ids of the classes that are returned, None for all; may be set between calls, to names or ids."""
+        return self._classes
+
+    @classes.setter
+    def classes(self, wanted: Sequence[str | int] | None) -> None:
+        self._classes = _class_ids(wanted, self.card)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -187,9 +201,9 @@ class Detector:
             inside = (found.xyxy[:, 2] > found.xyxy[:, 0]) & (found.xyxy[:, 3] > found.xyxy[:, 1])
             if not inside.all():
                 found = found[inside]
-        if self.classes is None:
+        if self._classes is None:
             return found
-        return found[np.isin(found.class_id, self.classes)]
+        return found[np.isin(found.class_id, self._classes)]
 
     def close(self) -> None:
         """Frees the engine's memory; may be called twice."""
@@ -234,14 +248,22 @@ def _class_ids(classes: Sequence[str | int] | None, card: ModelCard) -> list[int
         classes = [classes]
     ids = []
     for wanted in classes:
-        if isinstance(wanted, str) and not wanted.isdigit():
-            if wanted not in card.classes:
-                some = ", ".join(card.classes[:8]) + (", ..." if len(card.classes) > 8 else "")
-                raise UsageError(f"the model has no class {wanted!r}; it has {some}")
+        if isinstance(wanted, str) and wanted in card.classes:  # a name first: some models' names are numbers
             ids.append(card.classes.index(wanted))
+        elif isinstance(wanted, str) and not wanted.isdecimal():
+            raise UsageError(f"the model has no class {wanted!r}; {_near(wanted, card.classes)}")
         else:
             index = int(wanted)
             if not 0 <= index < len(card.classes):
                 raise UsageError(f"the model has no class {index}; its {len(card.classes)} classes count from 0")
             ids.append(index)
     return ids
+
+
+def _near(wanted: str, names: Sequence[str]) -> str:
+    """Which class may be meant, or some of those there are."""
+    plain = {name.casefold(): name for name in names}
+    near = difflib.get_close_matches(wanted.casefold(), plain, n=3)
+    if near:
+        return f"did you mean {' or '.join(plain[name] for name in near)}?"
+    return f"it has {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}"

@@ -152,7 +152,10 @@ def _parse(table: Any) -> Plan:
     for tensor, pair in _of(table, "ranges", dict).items():
         if not isinstance(pair, list) or len(pair) != 2 or not all(type(value) in (int, float) for value in pair):
             raise PlanError(f"ranges[{tensor!r}] must be two numbers, low and high")
-        ranges[tensor] = (float(pair[0]), float(pair[1]))
+        try:
+            ranges[tensor] = (float(pair[0]), float(pair[1]))
+        except OverflowError as error:
+            raise PlanError(f"ranges[{tensor!r}]: a number is too large") from error
     provenance = _of(table, "provenance", dict)
     if not all(isinstance(value, str) for value in provenance.values()):
         raise PlanError("provenance must hold texts")

@@ -133,7 +133,7 @@ class Target:
         kiosk: A file in edge_sdk/kiosk/boards, such as "pi_ab", or None.
         flash: How an image gets onto it, or None where that is not known.
         rates: The vendor's peak rates.
-        facts: Everything else, by name; `FACTS` in tables.py lists the names.
+        facts: Everything else, by name; `FACTS` in fields.py lists the names.
         notes: Sentences that a person should read before relying on the above.
         match: How it is recognised.
     """

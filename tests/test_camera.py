@@ -156,7 +156,98 @@ def test_it_detects_once_at_a_time(highway: Path, detector: edge_sdk.Detector) -
             camera.detect()
 
 
-@pytest.mark.parametrize("bound", [{"frames": 0}, {"seconds": -1}])
+def test_two_iterators_made_before_either_began_do_not_both_run(highway: Path, detector: edge_sdk.Detector) -> None:
+    with edge_sdk.Camera(highway, detector) as camera:
+        first, second = camera.detect(), camera.detect()
+        next(first)
+        with pytest.raises(UsageError, match="already detecting"):
+            next(second)
+        assert next(first).frame.id == 1
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_closing_inside_the_loop_ends_it(yolox: Path, picture: np.ndarray, live: bool) -> None:
+    camera = edge_sdk.Camera(FakeSource(_forever(picture), fps=400 if live else None, live=live), yolox)
+    count = 0
+    for _result in camera.detect():
+        count += 1
+        time.sleep(0.05)  # a newer frame is waiting by now
+        camera.close()
+    assert count == 1
+    assert set(camera.stats.dropped) <= {"overwritten", "shutdown"}
+    assert camera.stats.in_flight == 0
+
+
+def test_closing_from_another_thread_ends_the_loop(yolox: Path, picture: np.ndarray) -> None:
+    camera = edge_sdk.Camera(FakeSource(_forever(picture), fps=400, live=True), yolox, threads=1)
+    closing = threading.Thread(target=camera.close)
+    for number, _result in enumerate(camera.detect()):
+        if number == 2:
+            closing.start()
+    closing.join()
+    assert set(camera.stats.dropped) <= {"overwritten", "shutdown"}
+    assert camera.stats.in_flight == 0
+
+
+def test_what_was_overwritten_is_not_in_flight_while_a_frame_is_worked_on(
+    detector: edge_sdk.Detector, picture: np.ndarray
+) -> None:
+    with edge_sdk.Camera(FakeSource(_forever(picture), fps=400, live=True), detector) as camera:
+        for _result in camera.detect(frames=3):
+            time.sleep(0.1)
+            assert camera.stats.in_flight <= 2  # one waits; one may be about to be counted
+            assert camera.stats.dropped["overwritten"] > 2
+
+
+def test_a_camera_of_nothing_but_bad_frames_says_so_and_ends_its_thread(detector: edge_sdk.Detector) -> None:
+    class Smeared(FakeSource):
+        def read(self) -> None:
+            time.sleep(0.01)
+            raise BadFrameError("smeared")
+
+    before = threading.active_count()
+    with edge_sdk.Camera(Smeared([], fps=30, live=True), detector) as camera:
+        camera._timeout_s = 0.2
+        with pytest.raises(SourceError, match="no frame for"):
+            list(camera.detect())
+        assert threading.active_count() == before
+    assert camera.stats.in_flight == 0
+
+
+def test_a_frame_that_a_driver_gives_too_late_is_counted(
+    detector: edge_sdk.Detector, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The capture thread is stuck in its driver when the loop ends, and comes back with a frame."""
+    late, back = threading.Event(), threading.Event()
+
+    class Stuck(FakeSource):
+        def read(self):
+            if self._next_id > 0:
+                late.wait(30)
+            frame = super().read()
+            back.set()
+            return frame
+
+    monkeypatch.setattr("edge_sdk.camera._JOIN_S", 0.05)
+    with edge_sdk.Camera(Stuck(_forever(picture), fps=100, live=True), detector) as camera:
+        assert len(list(camera.detect(frames=1))) == 1
+        back.clear()
+        late.set()
+        assert back.wait(30)
+        for thread in threading.enumerate():
+            if thread.name == "edge-sdk-capture":
+                thread.join(30)
+        assert camera.stats.dropped == {"shutdown": 1}
+        assert camera.stats.in_flight == 0
+
+
+@pytest.mark.parametrize("source", [np.int64(0), object(), ["a.jpg"]], ids=["int64", "object", "list"])
+def test_what_is_no_source_is_refused_before_anything_is_opened(source: object) -> None:
+    with pytest.raises(UsageError, match="a source is a name, a camera's index or an open source, not "):
+        edge_sdk.Camera(source, "nope.onnx")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("bound", [{"frames": 0}, {"seconds": -1}, {"seconds": float("nan")}])
 def test_a_bound_that_means_nothing_is_refused(highway: Path, detector: edge_sdk.Detector, bound: dict) -> None:
     with edge_sdk.Camera(highway, detector) as camera, pytest.raises(UsageError, match="must be above 0"):
         camera.detect(**bound)
@@ -195,3 +286,8 @@ def test_a_result_prints_without_its_picture(highway: Path, detector: edge_sdk.D
         text = repr(next(camera.detect()))
     assert "array" not in text
     assert "Detections(" in text
+
+
+def test_a_size_is_asked_of_cameras_alone(highway: Path, detector: edge_sdk.Detector) -> None:
+    with pytest.raises(UsageError, match="width, height and fps are asked of a camera"):
+        edge_sdk.Camera(highway, detector, width=640)

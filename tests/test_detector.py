@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -88,6 +89,13 @@ def test_one_class_by_name_or_id(yolox: Path, photo: np.ndarray) -> None:
         assert len(detector(photo)) == 0
 
 
+def test_a_class_whose_name_is_a_number_is_asked_for_by_name(yolox: Path) -> None:
+    with edge_sdk.Detector(yolox) as plain:
+        card = replace(plain.card, classes=tuple(str(79 - number) for number in range(80)))
+    with edge_sdk.Detector(yolox, card=card, classes=["7", 7]) as detector:
+        assert detector.classes == [72, 7]
+
+
 def test_a_higher_confidence_keeps_less(yolox: Path, photo: np.ndarray) -> None:
     counts = []
     for confidence in (0.0005, 0.25, 0.99):
@@ -121,9 +129,14 @@ def test_both_engines_agree_on_the_bear(yolox: Path, shared: Path, photo: np.nda
         ({"threads": 0}, "threads must be 1 or more"),
         ({"backend": "tensorflow"}, "there is no backend 'tensorflow'; there are auto, onnxruntime, tflite"),
         ({"head": "nope"}, "there is no head 'nope'"),
-        ({"classes": ["unicorn"]}, "no class 'unicorn'"),
+        ({"classes": ["unicorn"]}, "no class 'unicorn'; it has person, bicycle"),
+        ({"classes": ["²"]}, "no class '²'"),
         ({"classes": [80]}, "no class 80"),
         ({"options": {"turbo": "1"}}, "no option 'turbo'"),
+        (
+            {"backend": "onnxruntime:CPUExecutionProvider", "options": {"provider": "CUDAExecutionProvider"}},
+            "names the provider already",
+        ),
     ],
 )
 def test_an_argument_that_means_nothing_is_refused(yolox: Path, keywords: dict, says: str) -> None:
@@ -183,3 +196,30 @@ def test_confidence_may_be_set_between_calls_to_a_fraction(yolox: Path, photo: n
         assert len(detector(photo)) == 0
         with pytest.raises(UsageError, match="confidence must be between 0 and 1, not 5"):
             detector.confidence = 5
+
+
+@pytest.mark.parametrize(("wanted", "meant"), [("persn", "person"), ("Bear", "bear"), ("hotdog", "hot dog")])
+def test_a_class_that_is_nearly_right_is_suggested(yolox: Path, wanted: str, meant: str) -> None:
+    with pytest.raises(UsageError, match=f"did you mean {meant}"):
+        edge_sdk.Detector(yolox, classes=[wanted])
+
+
+@pytest.mark.parametrize(
+    ("image", "says"), [(None, "cv2.imread returns for a file"), ("photo.jpg", "read it with cv2.imread")]
+)
+def test_what_was_meant_by_no_picture_is_said(detector: edge_sdk.Detector, image: object, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        detector(image)  # type: ignore[arg-type]
+
+
+def test_an_iou_that_would_do_nothing_is_refused(shared: Path) -> None:
+    with pytest.raises(UsageError, match="iou has no effect: head 'ssd'"):
+        edge_sdk.Detector(shared / "models/ssd_mobilenet_v1_quant/detect.tflite", iou=0.5)
+
+
+def test_a_card_on_the_wrong_scale_is_warned_about(
+    yolox: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "card.toml").write_text("mean = [0.485, 0.456, 0.406]\nstd = [0.229, 0.224, 0.225]")
+    with edge_sdk.Detector(yolox, card=tmp_path / "card.toml"):
+        assert "looks like the 0..1 scale" in caplog.text

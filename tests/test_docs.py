@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -45,6 +46,76 @@ def test_every_link_leads_to_a_file(page: Path) -> None:
     for link in re.findall(r"\]\(([^)\s]+)\)", text):
         if not link.startswith(("http://", "https://", "#")):
             assert (page.parent / link.split("#")[0]).exists(), f"{page.name} links to {link}"
+
+
+# --- blocks that show an example ------------------------------------------------------------------
+
+SYNC = REPOSITORY / "tools/sync_docs_examples.py"
+
+
+def _sync(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, SYNC, *words], capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_every_example_is_shown_and_every_block_is_its_files_text() -> None:
+    done = _sync("--check")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", [*PAGES, REPOSITORY / "README.md"], ids=_named)
+def test_a_page_shows_the_examples_that_it_means_to(page: Path) -> None:
+    """A line that begins with an example's link is one that the tool knows; pages on GitHub include no files."""
+    text = page.read_text()
+    assert "--8<--" not in text
+    shown = runpy.run_path(str(SYNC))["SHOWN"]
+    assert len(re.findall(r"^ *\[[^]]*examples/", text, re.MULTILINE)) == len(shown.findall(text)), (
+        f"{_named(page)}: a line that shows an example is [docs/examples/NAME](...) and nothing else"
+    )
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A repository with one page, which shows one example."""
+    (tmp_path / "docs/examples").mkdir(parents=True)
+    (tmp_path / "docs/examples/one.py").write_text("print(1)\n")
+    (tmp_path / "docs/sub").mkdir()
+    (tmp_path / "docs/sub/page.md").write_text("Before\n\n[docs/examples/one.py](anywhere)\n\nAfter\n")
+    assert _sync("--root", tmp_path).returncode == 0
+    return tmp_path
+
+
+def test_the_tool_writes_the_file_into_the_page(small: Path) -> None:
+    written = "Before\n\n[docs/examples/one.py](../examples/one.py)\n\n```python\nprint(1)\n```\n\nAfter\n"
+    assert (small / "docs/sub/page.md").read_text() == written
+    assert _sync("--root", small).stdout == ""
+    assert _sync("--check", "--root", small).returncode == 0
+
+
+@pytest.mark.parametrize("changed", ["docs/examples/one.py", "docs/sub/page.md"])
+def test_a_block_that_differs_is_named_with_its_page_and_file(changed: str, small: Path) -> None:
+    path = small / changed
+    path.write_text(path.read_text().replace("print(1)", "print(2)"))
+    before = (small / "docs/sub/page.md").read_text()
+    done = _sync("--check", "--root", small)
+    assert done.returncode == 1
+    assert "docs/sub/page.md differs from docs/examples/one.py" in done.stderr
+    assert "-print(" in done.stderr
+    assert "run: python tools/sync_docs_examples.py" in done.stderr
+    assert (small / "docs/sub/page.md").read_text() == before
+    assert _sync("--root", small).returncode == 0
+    assert (small / "docs/examples/one.py").read_text() in (small / "docs/sub/page.md").read_text()
+
+
+def test_an_example_that_is_not_there_or_shown_nowhere_is_named(small: Path) -> None:
+    (small / "docs/examples/one.py").rename(small / "docs/examples/two.py")
+    for words in (["--check"], []):
+        done = _sync(*words, "--root", small)
+        assert done.returncode == 1
+        assert "docs/sub/page.md shows docs/examples/one.py, and there is no such example" in done.stderr
+        assert "docs/examples/two.py is shown by no page" in done.stderr
+
+
+# --- the site -------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
@@ -157,6 +228,14 @@ def test_a_command_that_a_page_shows_is_understood(page: str, line: str) -> None
     if rest and hasattr(command, "commands"):
         command, rest = command.commands[rest[0]], rest[1:]
     command.make_context(words[0], [word for word in rest if word != "--debug"])  # raises what the user would see
+
+
+@pytest.mark.parametrize(("page", "line"), sorted(set(_shell_lines())))
+def test_a_command_that_detects_names_its_model(page: str, line: str) -> None:
+    """The package carries none."""
+    words = shlex.split(line, comments=True)
+    if {"detect", "demo"} & set(words[1:3]) and not {"-h", "--help"} & set(words):
+        assert {"--model", "-m"} & set(words), f"{page}: {line}"
 
 
 # --- models ---------------------------------------------------------------------------------------

@@ -74,6 +74,7 @@ def test_a_choice_edited_by_hand_is_read(tmp_path: Path) -> None:
         (lambda t: t["ranges"].update(images=[1]), "must be two numbers"),
         (lambda t: t["ranges"].update(images=[2, 1]), "2.0 to 1.0 is no range"),
         (lambda t: t["ranges"].update(images=[0, math.nan]), "is no range"),
+        (lambda t: t["ranges"].update(images=[0, 10**400]), "a number is too large"),
         (lambda t: t["provenance"].update(onnx=1), "provenance must hold texts"),
     ],
 )

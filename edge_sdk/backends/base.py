@@ -241,14 +241,15 @@ def zeroed_feeds(inputs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int, .
         if shape is None:
             shape = tuple(max(1, axis) for axis in spec.shape)
         elif not fits(spec.shape, shape):
-            raise UsageError(f"input {spec.name!r} is {_shown(spec.shape)}, not {_shown(shape)}")
+            raise UsageError(f"input {spec.name!r} is {shape_text(spec.shape)}, not {shape_text(shape)}")
         feeds[spec.name] = np.zeros(shape, spec.dtype)
     if stated:
         raise UsageError(f"there is no input {min(stated)!r}; there are {', '.join(spec.name for spec in inputs)}")
     return feeds
 
 
-def _shown(shape: Sequence[int]) -> str:
+def shape_text(shape: Sequence[int]) -> str:
+    """``[1, 3, ?, ?]``: open axes as question marks."""
     return f"[{', '.join('?' if axis < 0 else str(axis) for axis in shape)}]"
 
 

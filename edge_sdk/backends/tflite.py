@@ -72,22 +72,23 @@ class TfliteSession:
         return zeroed_feeds(self.inputs, shapes)
 
     def run(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
-        if self._interpreter is None:
+        interpreter = self._interpreter  # kept while it runs, should another thread close the session
+        if interpreter is None:
             raise BackendError("tflite: the session is closed")
         if feeds.keys() != self._index.keys():
             raise BackendError(f"tflite: the inputs are {', '.join(self._index)}, not {', '.join(feeds) or 'none'}")
         try:
-            self._resize(feeds)
+            self._resize(interpreter, feeds)
             for name, array in feeds.items():
-                self._interpreter.set_tensor(self._index[name], array)
-            self._interpreter.invoke()
-            return {name: self._get(index, quantization) for name, index, quantization in self._outputs}
+                interpreter.set_tensor(self._index[name], array)
+            interpreter.invoke()
+            return {name: _real(interpreter.get_tensor(index), stored) for name, index, stored in self._outputs}
         except EdgeSdkError:
             raise
         except Exception as error:
             raise BackendError(f"tflite: inference failed: {one_line(error)}") from error
 
-    def _resize(self, feeds: Mapping[str, Array]) -> None:
+    def _resize(self, interpreter: Any, feeds: Mapping[str, Array]) -> None:
         """Gives open axes the lengths of what is fed; the interpreter plans its memory anew where one changed."""
         changed = {name: array.shape for name, array in feeds.items() if array.shape != self._shapes[name]}
         if not changed:
@@ -99,16 +100,9 @@ class TfliteSession:
                 )
         self._shapes.update(dict.fromkeys(changed, ()))  # of no use until all is planned
         for name, shape in changed.items():
-            self._interpreter.resize_tensor_input(self._index[name], shape, strict=True)
-        self._interpreter.allocate_tensors()
+            interpreter.resize_tensor_input(self._index[name], shape, strict=True)
+        interpreter.allocate_tensors()
         self._shapes.update(changed)
-
-    def _get(self, index: int, quantization: tuple[float, int] | None) -> Array:
-        stored: Array = self._interpreter.get_tensor(index)
-        if quantization is None:
-            return stored
-        scale, zero_point = quantization
-        return np.asarray((stored.astype(np.float32) - np.float32(zero_point)) * np.float32(scale))
 
     def layers(self) -> Sequence[Layer]:
         """The file's operators and where each runs; the Python interpreter gives no times.
@@ -336,6 +330,13 @@ def _open_error(model: Path, head: bytes, package: str, external: str | None, er
     if external is not None:
         return BackendError(f"{model}: the delegate {external!r} did not become active: {reason}")
     return BackendError(f"{model}: {package} cannot open it: {reason}")
+
+
+def _real(stored: Array, quantization: tuple[float, int] | None) -> Array:
+    if quantization is None:
+        return stored
+    scale, zero_point = quantization
+    return np.asarray((stored.astype(np.float32) - np.float32(zero_point)) * np.float32(scale))
 
 
 def _spec(detail: Mapping[str, Any]) -> TensorSpec:

@@ -7,9 +7,15 @@ Only Typer is imported to show help; a command imports what it needs when it run
 from __future__ import annotations
 
 import importlib
+import io
 import logging
+import os
 import pkgutil
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import typer
 
@@ -17,14 +23,14 @@ from edge_sdk.errors import OPENCV_LIBRARIES_HINT, EdgeSdkError, UsageError, one
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+EXITS_ON_SIGNALS = (128 + signal.SIGINT, 128 + signal.SIGTERM)  # as shells report them
 
 
 def build() -> typer.Typer:
     """The command with every subcommand in this folder."""
     app = typer.Typer(
         name="edge-sdk",
-        help="Trained detectors on Jetson, Raspberry Pi and Snapdragon boards.\n\nStart with: edge-sdk demo",
+        help="Trained detectors on Jetson, Raspberry Pi and Snapdragon boards.\n\nStart with: edge-sdk doctor",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
@@ -65,25 +71,64 @@ def _options(
     logger.setLevel(logging.DEBUG if debug else logging.INFO if verbose else logging.WARNING)
 
 
+def _raised_in_opencv(error: ImportError) -> bool:
+    frame = error.__traceback__
+    while frame is not None:
+        if str(frame.tb_frame.f_globals.get("__name__")).partition(".")[0] == "cv2":
+            return True
+        frame = frame.tb_next
+    return False
+
+
+def _open_missing_streams() -> None:
+    """A service manager may start us with standard output or error closed; what is written there then goes nowhere."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123  for the process's life
+
+
+@contextmanager
+def _terminated_in_order() -> Iterator[None]:
+    """Ctrl-C, and SIGTERM from systemd, Docker or `kill`, end the command in order: what was recorded is kept."""
+    if threading.current_thread() is not threading.main_thread():  # only there may Python set handlers
+        yield
+        return
+
+    def stop(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command; errors go to standard error as one line.
 
     Exit codes: 0 done, 1 the work failed, 2 wrong usage.
     """
     words = sys.argv[1:] if arguments is None else arguments
+    _open_missing_streams()
     debug = "--debug" in words
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files and classes that the terminal has no letters for
+        sys.stdout.reconfigure(errors="backslashreplace")
     # These may stand anywhere: who adds one to a failed line puts it at the end.
     anywhere = [word for word in words if word in ("--debug", "--verbose", "-v")]
     words = [*anywhere, *(word for word in words if word not in anywhere)]
     try:
-        build()(args=words, prog_name="edge-sdk")
+        with _terminated_in_order():
+            build()(args=words, prog_name="edge-sdk")
     except BrokenPipeError:
         # The reader of our output has gone (`edge-sdk ... | head`): nobody is left to tell.
         sys.stderr.close()
         sys.exit(EXIT_FAILED)
-    except KeyboardInterrupt:
-        typer.echo("interrupted", err=True)
-        sys.exit(EXIT_INTERRUPTED)
+    except SystemExit as stop:
+        if stop.code in EXITS_ON_SIGNALS:
+            typer.echo("interrupted", err=True)
+        raise
     except EdgeSdkError as error:
         if debug:
             raise
@@ -92,8 +137,11 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         if debug:
             raise
-        if isinstance(error, ImportError) and ("cv2" in str(error) or ".so" in str(error)):
+        if isinstance(error, ImportError) and _raised_in_opencv(error):
             typer.echo(f"edge-sdk: {one_line(error)}; {OPENCV_LIBRARIES_HINT}", err=True)
+            sys.exit(EXIT_FAILED)
+        if isinstance(error, OSError):  # the disk or the stream that standard output goes to
+            typer.echo(f"edge-sdk: {one_line(error)}", err=True)
             sys.exit(EXIT_FAILED)
         typer.echo(
             f"edge-sdk: internal error, {type(error).__name__}: {one_line(error)} (--debug shows where)", err=True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from edge_sdk.cli import shared
+from edge_sdk.errors import UsageError
 
 if TYPE_CHECKING:
     from edge_sdk.detector import Detector
@@ -31,16 +31,21 @@ def command(
 ) -> None:
     """Time whole detections beside the bare engine.
 
-    Single-stream, fixed-rate camera and throughput runs. Each lasts until at least 10 s and 100 frames, as MLPerf LoadGen counts. All figures are measured.
+    Single-stream, fixed-rate camera and throughput runs. Each lasts until at least 10 s and 100 frames, as MLPerf
+    LoadGen counts. All figures are measured.
 
     Example: edge-sdk benchmark yolox_nano.onnx --threads 1 --layers
     """
-    from edge_sdk.backends.base import backends
+    from edge_sdk.backends.base import backends, choose
     from edge_sdk.detector import Detector, find_model
+    from edge_sdk.device import this_device
 
     path = find_model(model)
     names = [backend]
     if every:
+        if backend != "auto":
+            raise UsageError("--all means every backend: leave --backend out")
+        choose(path, this_device().target)  # says what is missing where there is none
         names = [b.name for b in backends().values() if path.suffix.lower() in b.suffixes and b.missing() is None]
 
     def make(name: str, count: int | None) -> Detector:
@@ -61,23 +66,16 @@ def command(
 def _report(
     detector: Detector, make_single: Any, photo: Path | None, fps: float, seconds: float, layers: bool
 ) -> dict[str, Any]:
-    import os
-
     import numpy as np
 
+    from edge_sdk.backends.base import cores
     from edge_sdk.device import this_device
     from edge_sdk.measure import latency
+    from edge_sdk.sources.files import read_photo
 
-    image = np.random.default_rng(0).integers(0, 256, (720, 1280, 3), np.uint8)
-    if photo is not None:
-        from edge_sdk.sources.base import open_source
-
-        source = open_source(photo)
-        with ExitStack() as stack:
-            stack.callback(source.close)
-            frame = source.read()
-            image = frame.image if frame is not None else image
-    workers = len(os.sched_getaffinity(0))
+    noise = np.random.default_rng(0).integers(0, 256, (720, 1280, 3), np.uint8)
+    image = noise if photo is None else read_photo(photo)
+    workers = cores()
     with shared.progress(detector.path.name, 400) as advance:
 
         def follow() -> latency.Progress:

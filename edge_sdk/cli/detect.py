@@ -49,47 +49,72 @@ def command(
     from edge_sdk.sinks.jsonl import JsonlSink
     from edge_sdk.sinks.video import picture_sink
 
+    _check_outputs([save, None if jsonl in (None, "-") else Path(jsonl)], [source, model])
+    streams = dict.fromkeys([*(["-"] if as_json else []), *([jsonl] if jsonl is not None else [])])
     sinks: list[Sink] = []
-    with ExitStack() as stack:
-        camera = stack.enter_context(
-            Camera(
-                source,
-                model,
-                backend=backend,
-                confidence=confidence,
-                iou=iou,
-                classes=classes or None,
-                threads=threads,
-                head=head,
-                card=card,
-                options=shared.parse_options(option),
-                width=width,
-                height=height,
-                fps=fps,
+    camera: Camera | None = None
+    try:
+        with ExitStack() as stack:
+
+            def add(sink: Sink) -> None:
+                sinks.append(sink)
+                stack.callback(sink.close)  # however the run ends, what was written so far is kept
+
+            camera = stack.enter_context(
+                Camera(
+                    source,
+                    model,
+                    backend=backend,
+                    confidence=confidence,
+                    iou=iou,
+                    classes=classes or None,
+                    threads=threads,
+                    head=head,
+                    card=card,
+                    options=shared.parse_options(option),
+                    width=width,
+                    height=height,
+                    fps=fps,
+                )
             )
-        )
-        names = camera.detector.class_names
-        if as_json or jsonl is not None:
-            sinks.append(JsonlSink("-" if as_json or jsonl is None else jsonl, names))
-        if save is not None:
-            _check_room(save, _expected(camera, frames))
-            sinks.append(picture_sink(save, names, camera.source.fps, live=camera.source.live))
-        for sink in sinks:
-            stack.callback(sink.close)  # however the run ends, the footage so far is kept
-        quiet = as_json or jsonl == "-"
-        with shared.progress(f"{camera.source.name}", total=_expected(camera, frames)) as advance:
-            for result in camera.detect(frames=frames, seconds=seconds):
-                for sink in sinks:
-                    sink.put(result)
-                if not quiet:
-                    typer.echo(_line(result, names))
-                advance(1)
+            names = camera.detector.class_names
+            total = _expected(camera, frames)
+            if save is not None:  # first: it may refuse, and the others replace what is in their files
+                _check_room(save, total)
+                add(picture_sink(save, names, camera.source.fps, live=camera.source.live))
+            for stream in streams:
+                add(JsonlSink(stream, names))
+            quiet = "-" in streams
+            # A bar and lines on one screen would write over each other.
+            with shared.progress(camera.source.name, total, wanted=shared.output_is_a_file()) as advance:
+                for result in camera.detect(frames=frames, seconds=seconds):
+                    for sink in sinks:
+                        sink.put(result)
+                    if not quiet:
+                        typer.echo(_line(result, names, total))
+                    advance(1)
+    finally:
+        # Also when somebody ends the run, which is how a camera's run ends, and when the source is lost.
+        if camera is not None and camera.stats.captured:
+            _summary(camera.stats)
+            if save is not None and save.exists():
+                typer.echo(f"written: {save}", err=True)
     stats = camera.stats
-    _summary(stats)
-    if save is not None and not quiet and stats.processed:
-        typer.echo(f"written: {save}", err=True)
     if stats.captured and not stats.processed and stats.dropped.get("decode_error"):
         raise SourceError(f"{camera.source.name}: not one of {stats.captured} pictures could be read")
+
+
+def _check_outputs(outputs: list[Path | None], inputs: list[str | None]) -> None:
+    """No output may be an input: it would be replaced by what was drawn in it."""
+    read = [Path(name) for name in inputs if name]
+    for output in outputs:
+        if output is None:
+            continue
+        if output == Path():
+            raise UsageError("an output is named by an empty text; name a file or a folder")
+        for path in read:
+            if output.exists() and path.exists() and output.samefile(path):
+                raise UsageError(f"{output}: is what is read, and would be lost; write to another name")
 
 
 def _check_room(save: Path, expected: int | None) -> None:
@@ -105,7 +130,7 @@ def _expected(camera: Camera, frames: int | None) -> int | None:
     return frames if total is None else total if frames is None else min(frames, total)
 
 
-def _line(result: Result, names: tuple[str, ...]) -> str:
+def _line(result: Result, names: tuple[str, ...], total: int | None) -> str:
     from edge_sdk.models.labels import name_of
 
     found = ", ".join(
@@ -114,11 +139,15 @@ def _line(result: Result, names: tuple[str, ...]) -> str:
     where = result.frame.source if Path(result.frame.source).suffix else ""
     timing = result.timing
     cost = timing.preprocess_ms + timing.infer_ms + timing.decode_ms
-    return f"{result.frame.id:5d}  {cost:6.1f} ms  {where and Path(where).name + '  '}{found or 'nothing'}"
+    number = f"{result.frame.id:5d}" if total is None else f"{result.frame.id + 1:5d}/{total}"
+    return f"{number}  {cost:6.1f} ms  {where and Path(where).name + '  '}{found or 'nothing'}"
 
 
 def _summary(stats: Any) -> None:
-    dropped = ", ".join(f"{count} {cause.replace('_', ' ')}" for cause, count in sorted(stats.dropped.items()))
+    said = {"shutdown": "waiting at the end"}
+    dropped = ", ".join(
+        f"{count} {said.get(cause, cause.replace('_', ' '))}" for cause, count in sorted(stats.dropped.items())
+    )
     infer = stats.percentiles["infer_ms"]
     timing = f"; inference p50 {infer['p50']:.1f} ms, p99 {infer['p99']:.1f} ms" if infer else ""
     typer.echo(

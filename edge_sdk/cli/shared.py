@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +17,7 @@ from edge_sdk.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-MODEL_HELP = "A model file or the name of a zoo model; left out: the embedded default."
+MODEL_HELP = "A model file or the name of a zoo model; left out: the embedded default, in versions that carry one."
 
 backend_option = typer.Option(
     "auto",
@@ -59,10 +61,18 @@ def console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, file=sys.stderr if stderr else sys.stdout, soft_wrap=True, highlight=False)
 
 
+def output_is_a_file() -> bool:
+    """Whether standard output goes into a file: neither to a screen nor to a program that may write to one."""
+    try:
+        return stat.S_ISREG(os.fstat(sys.stdout.fileno()).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
 @contextmanager
-def progress(label: str, total: int | None) -> Iterator[Callable[[int], None]]:
+def progress(label: str, total: int | None, *, wanted: bool = True) -> Iterator[Callable[[int], None]]:
     """A progress bar with the time left on standard error, where that is a terminal; yields what advances it."""
-    if not sys.stderr.isatty():
+    if not wanted or not sys.stderr.isatty():
         yield lambda _: None
         return
     from rich.progress import (

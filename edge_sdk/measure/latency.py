@@ -1,4 +1,4 @@
-"""How fast a detector is: three runs, each until at least 10 s and 100 frames.
+"""How fast a detector is: the bare engine and three runs, each until at least 10 s and 100 frames.
 
 The run lengths are MLPerf Inference LoadGen's (min_duration_ms 10000 and min_query_count 100, until both hold).
 """

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -139,8 +139,3 @@ def _floats(values: Sequence[int | float]) -> tuple[float, ...]:
         return tuple(float(value) for value in values)
     except OverflowError:  # a whole number beyond any float
         return (math.inf,) * len(values)
-
-
-def with_fields(card: ModelCard, stated: Mapping[str, Any]) -> ModelCard:
-    """The card with some fields stated otherwise."""
-    return replace(card, **stated)

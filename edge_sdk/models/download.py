@@ -35,6 +35,7 @@ _LOG = logging.getLogger("edge_sdk")
 _CHUNK_BYTES = 1 << 16
 _LONGEST_WAIT_S = 30.0
 _LOCK_POLL_S = 0.1
+_MOST_DIGITS = 18  # of a length: Python refuses to read thousands of them
 # Answers after which the same question may well succeed (RFC 9110 and 6585): timeout, too early, too many, 5xx.
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
 
@@ -226,15 +227,14 @@ class _Transfer:
             )
         if response.status == http.HTTPStatus.PARTIAL_CONTENT:
             span = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", "").strip())
-            if span is None or int(span[1]) != self.have:
+            if span is None or _whole_number(span[1]) != self.have:
                 self.restart()
                 raise _BrokenError("the server sent another part of the file than was asked for")
-            self.claimed = int(span[2]) if span[2] != "*" else None
+            self.claimed = _whole_number(span[2])
         elif response.status == http.HTTPStatus.OK:
             if self.have:
                 self.restart()  # it gives no parts, or the file has changed
-            length = response.headers.get("Content-Length", "")
-            self.claimed = int(length) if length.isdecimal() else None
+            self.claimed = _whole_number(response.headers.get("Content-Length", ""))
         else:
             raise DownloadError(f"{_shown(self.url)}: the server answered {response.status} without a file")
         etag = response.headers.get("ETag")
@@ -319,6 +319,11 @@ def _network(url: str) -> Iterator[None]:
                 "and behind a proxy that opens TLS set SSL_CERT_FILE to its certificates"
             ) from error
         raise _BrokenError(one_line(reason) if isinstance(reason, BaseException) else str(reason)) from error
+
+
+def _whole_number(text: str) -> int | None:
+    """A length that a server states, where it can be one."""
+    return int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else None
 
 
 def _shown(url: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from weakref import WeakValueDictionary
 
 import cv2
@@ -67,8 +68,7 @@ def as_bgr(image: Array) -> NDArray[np.uint8]:
         UsageError: Not a uint8 picture of 1, 3 or 4 channels, or an empty one.
     """
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim not in (2, 3) or 0 in image.shape:
-        found = f"{image.dtype} {list(image.shape)}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise UsageError(f"an image must be a uint8 array [h, w, 3] in BGR order, not {found}")
+        raise UsageError(f"an image must be a uint8 array [h, w, 3] in BGR order, not {_described(image)}")
     channels = 1 if image.ndim == 2 else image.shape[2]
     if channels == 3:
         return image
@@ -77,6 +77,18 @@ def as_bgr(image: Array) -> NDArray[np.uint8]:
     if channels == 4:
         return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGRA2BGR), np.uint8)
     raise UsageError(f"an image must have 1, 3 or 4 channels, not {channels}")
+
+
+def _described(image: object) -> str:
+    """What was given in a picture's place, and what was probably meant."""
+    if isinstance(image, np.ndarray):
+        return f"{image.dtype} {list(image.shape)}"
+    if image is None:
+        return "None, which cv2.imread returns for a file that it cannot read"
+    if isinstance(image, (str, Path)):
+        return "a path: read it with cv2.imread, or give it to edge_sdk.Camera"
+    hint = ": numpy.asarray(image)[..., ::-1] makes one of an RGB picture" if hasattr(image, "getbands") else ""
+    return f"{type(image).__name__}{hint}"
 
 
 class Preprocessor:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from edge_sdk.backends.base import Session, TensorSpec
+from edge_sdk.backends.base import Session, TensorSpec, shape_text
 from edge_sdk.errors import AmbiguousLayoutError, ModelError, UnknownLayoutError, UsageError
-from edge_sdk.models.card import ModelCard, read_sidecar, sidecar_path, with_fields
+from edge_sdk.models.card import ModelCard, read_sidecar, sidecar_path
 from edge_sdk.models.heads.base import Head, heads
 from edge_sdk.models.metadata import card_fields
+
+log = logging.getLogger("edge_sdk")
 
 
 def recognise(
@@ -61,7 +64,11 @@ def recognise(
     chosen, guess = found[0]
     if "classes" in stated:
         _check_count(chosen, session, stated["classes"], where)
-    return chosen, with_fields(guess, {**stated, "head": chosen.name})
+    if any(0 < abs(value) < 1 for value in stated.get("std", ())):
+        log.warning(
+            "%s: std %s looks like the 0..1 scale; a card is on 0..255, so multiply by 255", where, stated["std"]
+        )
+    return chosen, replace(guess, **{**stated, "head": chosen.name})
 
 
 def _check_count(head: Head, session: Session, classes: Sequence[str], where: str) -> None:
@@ -113,8 +120,5 @@ def _unrecognised(
 
 def describe(specs: Sequence[TensorSpec]) -> str:
     """Names, types and shapes on one line: ``images float32 [1, 3, 416, 416]``."""
-    shown = [
-        f"{spec.name} {spec.dtype} [{', '.join('?' if axis < 0 else str(axis) for axis in spec.shape)}]"
-        for spec in specs[:6]
-    ]
+    shown = [f"{spec.name} {spec.dtype} {shape_text(spec.shape)}" for spec in specs[:6]]
     return ", ".join(shown) + (f" and {len(specs) - 6} more" if len(specs) > 6 else "")

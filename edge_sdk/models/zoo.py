@@ -15,7 +15,6 @@ import os
 import re
 import stat
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 from edge_sdk.errors import ChecksumError, ModelError, ModelNotFoundError, UsageError, one_line
+from edge_sdk.files import replacing
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -466,15 +466,9 @@ def _read_stamp(path: Path) -> tuple[_Identity, str] | None:
 
 
 def _write_stamp(path: Path, identity: _Identity, digest: str) -> None:
-    with suppress(OSError):  # a cache that cannot be written is only slower
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump({"identity": identity, "sha256": digest}, file)
-                os.fchmod(file.fileno(), 0o644)
-            Path(name).replace(_stamp(path))
-        finally:
-            Path(name).unlink(missing_ok=True)
+    with suppress(OSError), replacing(_stamp(path)) as temporary:  # a cache that cannot be written is only slower
+        temporary.write_text(json.dumps({"identity": identity, "sha256": digest}), encoding="utf-8")
+        temporary.chmod(0o644)  # one that others can write is not believed
 
 
 # --- names ---------------------------------------------------------------------------------------

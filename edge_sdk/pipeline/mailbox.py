@@ -10,22 +10,21 @@ T = TypeVar("T")
 
 
 class Mailbox(Generic[T]):
-    """Hands over the newest item once; what it replaces unread is counted."""
+    """Hands over the newest item once."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._item: T | None = None
         self._closed = False
         self._error: BaseException | None = None
-        self.overwritten = 0
 
-    def put(self, item: T) -> None:
-        """Leaves an item, over an unread one if there is one."""
+    def put(self, item: T) -> bool:
+        """Leaves an item; whether it took the place of an unread one."""
         with self._changed:
-            if self._item is not None:
-                self.overwritten += 1
+            replaced = self._item is not None
             self._item = item
             self._changed.notify()
+            return replaced
 
     def take(self, timeout_s: float | None = None) -> T | None:
         """The newest item, waited for; None when the sender has closed and nothing is left.

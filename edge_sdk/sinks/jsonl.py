@@ -86,5 +86,6 @@ def _as_sink_errors() -> Iterator[None]:
         yield
     except BrokenPipeError:
         raise  # whoever read standard output has gone: the command ends quietly
-    except OSError as error:
-        raise SinkError(f"results cannot be written: {error.strerror or one_line(error)}") from error
+    except (OSError, ValueError) as error:  # ValueError: the file is closed
+        reason = getattr(error, "strerror", None) or one_line(error)
+        raise SinkError(f"results cannot be written: {reason}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,10 +22,8 @@ from edge_sdk.sources.files import PHOTO_SUFFIXES
 # Four-character codes that OpenCV's own FFmpeg can write on every platform.
 _CODECS = {".mp4": "mp4v", ".avi": "MJPG", ".mkv": "mp4v"}
 _PHOTOS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-# What is meant as a video or a photo, but is not written here; a folder of such a name would surprise.
-_OTHERS = PHOTO_SUFFIXES.difference(_PHOTOS).union(
-    [".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".h264", ".h265", ".gif"]
-)
+# Left free on the disk: an .mp4 gets its index at the end, and is unreadable without it.
+_RESERVE_BYTES = 4 << 20
 
 
 class VideoSink:
@@ -72,8 +71,9 @@ class VideoSink:
             self._writer = self._open(image)
         width, height = self._size
         if image.shape[1] - image.shape[1] % 2 != width or image.shape[0] - image.shape[0] % 2 != height:
-            image = np.asarray(cv2.resize(image, self._size), np.uint8)  # one size, of photos that have many
+            image = _letterboxed(image, self._size)  # one size, of photos that have many
         image = image[:height, :width]
+        self._check_room()
         if not self._live:
             self._writer.write(image)
             self._written += 1
@@ -85,6 +85,12 @@ class VideoSink:
             self._writer.write(image)
             self._written = due
         self._shown = image
+
+    def _check_room(self) -> None:
+        """Stops while there is room to finish the file: OpenCV says nothing when a write fails."""
+        system = os.statvfs(self._temporary)
+        if system.f_bavail * system.f_frsize < _RESERVE_BYTES:
+            raise SinkError(f"{self._path}: the disk is full; the {self._written} frames until now are kept")
 
     def _open(self, image: NDArray[np.uint8]) -> cv2.VideoWriter:
         height, width = image.shape[:2]
@@ -134,6 +140,16 @@ class VideoSink:
         self._finish(keep=not failed)
 
 
+def _letterboxed(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """The picture in its own shape, as large as fits, on black of this (width, height)."""
+    scale = min(size[0] / image.shape[1], size[1] / image.shape[0])
+    width, height = max(1, int(image.shape[1] * scale)), max(1, int(image.shape[0] * scale))
+    canvas = np.zeros((size[1], size[0], 3), np.uint8)
+    top, left = (size[1] - height) // 2, (size[0] - width) // 2
+    canvas[top : top + height, left : left + width] = cv2.resize(image, (width, height))
+    return canvas
+
+
 def _readable(path: Path) -> bool:
     with quiet_opencv():
         video = cv2.VideoCapture(str(path))
@@ -158,6 +174,7 @@ class PhotoSink:
         self._path = path
         self._names = class_names
         self._folder = path.suffix.lower() not in _PHOTOS
+        self._taken: set[str] = set()
         if self._folder:
             try:
                 path.mkdir(parents=True, exist_ok=True)
@@ -168,12 +185,19 @@ class PhotoSink:
         image = draw(result.frame.image.copy(), result.detections, self._names)
         path = self._path
         if self._folder:
-            source = Path(result.frame.source)
-            stem = source.stem if source.suffix.lower() in PHOTO_SUFFIXES else "frame"
-            path = path / f"{stem}_{result.frame.id:06d}.jpg"
+            path = path / self._file_name(result)
         with replacing(path) as temporary:
             if not cv2.imwrite(str(temporary), image):
                 raise SinkError(f"{path}: OpenCV could not write it")
+
+    def _file_name(self, result: Result) -> str:
+        """The photo's own name, or the frame's number; a name that is taken by another photo gets its number too."""
+        source = Path(result.frame.source)
+        stem = source.stem if source.suffix.lower() in PHOTO_SUFFIXES else f"frame_{result.frame.id:06d}"
+        if stem in self._taken:
+            stem = f"{stem}_{result.frame.id:06d}"
+        self._taken.add(stem)
+        return f"{stem}.jpg"
 
     def close(self) -> None:
         """Every photo is already whole."""
@@ -191,12 +215,13 @@ def picture_sink(
     """The sink for a path: a video for .mp4, .avi and .mkv, one photo for .jpg and its like, else a folder of photos.
 
     Raises:
-        SinkError: The path cannot be written, or ends like another kind of video or photo.
+        SinkError: The path cannot be written, or ends like a file of another kind.
     """
     suffix = path.suffix.lower()
     if suffix in _CODECS:
         return VideoSink(path, class_names, fps or 10.0, live=live)  # photos become a slide show at 10 a second
-    if suffix in _OTHERS and not path.is_dir():
+    # 'out.mov' or 'out.pdf' is meant as a file; a folder of such a name would surprise.
+    if suffix not in _PHOTOS and suffix.strip(".0123456789") and not path.is_dir():
         raise SinkError(
             f"{path}: '{suffix}' is not written; a video ends in {', '.join(_CODECS)}, a photo in "
             f"{', '.join(_PHOTOS)}, and a folder gets a photo a frame"

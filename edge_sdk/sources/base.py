@@ -7,6 +7,7 @@ OpenCV is imported when it opens.
 from __future__ import annotations
 
 import importlib
+import math
 import pkgutil
 import re
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol
 
-from edge_sdk.errors import SourceError, SourceNotFoundError
+from edge_sdk.errors import SourceError, SourceNotFoundError, UsageError
 from edge_sdk.result import Frame
 
 
@@ -29,6 +30,9 @@ class Request:
         fps: Frames a second.
         timeout_s: To open, and to wait for one frame of a live source.
         root: Of /dev and /sys, for captured trees.
+
+    Raises:
+        UsageError: A size, the rate or the time limit is not above 0.
     """
 
     width: int | None = None
@@ -36,6 +40,12 @@ class Request:
     fps: float | None = None
     timeout_s: float = 5.0
     root: Path = field(default_factory=lambda: Path("/"))
+
+    def __post_init__(self) -> None:
+        for name in ("width", "height", "fps", "timeout_s"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise UsageError(f"{name} must be above 0, not {value}")
 
 
 @dataclass(frozen=True)
@@ -137,20 +147,31 @@ def open_source(spec: str | int | Path, request: Request | None = None) -> Sourc
         request: Size, rate and time limits.
 
     Raises:
+        UsageError: The name is empty.
         SourceNotFoundError: It is not there.
         SourceError: No kind of source is named like this, or it cannot be opened.
     """
     text = str(spec)
-    for kind in kinds().values():
-        if kind.claims(text):
-            return kind.open(text, request or Request())
     examples = ", ".join(kind.example for kind in kinds().values())
-    if not Path(text).exists():
+    if not text.strip():  # such as a variable that is not set: not the folder that we happen to be in
+        raise UsageError(f"the source's name is empty; there are {examples}")
+    try:
+        chosen = next((kind for kind in kinds().values() if kind.claims(text)), None)
+        exists = chosen is not None or Path(text).exists()
+    except OSError as error:  # longer than any file's name, say
+        raise SourceNotFoundError(f"{without_credentials(text)[:200]}: no such source: {error.strerror}") from error
+    if chosen is not None:
+        return chosen.open(text, request or Request())
+    if not exists:
         raise SourceNotFoundError(f"{without_credentials(text)}: no such file, folder or camera; there are {examples}")
     raise SourceError(f"{without_credentials(text)}: not something to take pictures from; there are {examples}")
 
 
 def without_credentials(url: str) -> str:
-    """The URL as it may be logged, drawn and stored: user, password and query values replaced."""
-    text = re.sub(r"(?<=://)[^/?#]*@", "***@", url)
+    """The URL as it may be logged, drawn and stored: user, password and query values replaced.
+
+    After a colon everything up to the last ``@`` goes: people write passwords with ``/``, ``?`` and ``#`` in them, at
+    which a URL's host would end.
+    """
+    text = re.sub(r"(?<=://)(?:.*:.*|[^/?#]*)@", "***@", url, flags=re.DOTALL)
     return re.sub(r"([?&][^=&#]+)=[^&#]*", r"\1=***", text) if "://" in text else text

@@ -113,10 +113,10 @@ class CaptureSource:
         frame_id, self._next_id = self._next_id, self._next_id + 1
         try:
             done, image = self._capture.retrieve()
-        except cv2.error:
+            if done and image is not None and image.size:
+                image = self._decode(image)
+        except cv2.error:  # OpenCV asserts what a damaged header says, such as a size beyond its limit
             done, image = False, None
-        if done and image is not None and image.size:
-            image = self._decode(image)
         if not done or image is None or image.size == 0:
             raise BadFrameError(f"{self.name}: frame {frame_id} could not be decoded; it was skipped")
         if image.ndim == 2 or image.shape[2] == 1:

@@ -311,7 +311,7 @@ def last_error(text: str) -> str:
 
 def shown(text: str) -> str:
     """A pipeline as it may be logged: no credentials in its addresses and no passwords in its properties."""
-    hidden = re.sub(r"((?:user-pw|user-id|password|passphrase|token)=)\S+", r"\1***", text)
+    hidden = re.sub(r"((?:user-pw|user-id|password|passphrase|token)=)(\"[^\"]*\"|'[^']*'|\S)+", r"\1***", text)
     return " ".join(without_credentials(word) for word in hidden.split())
 
 

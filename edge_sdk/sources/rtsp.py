@@ -10,8 +10,9 @@ import socket
 import stat
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -51,17 +52,19 @@ class RtspKind:
         url = _split(spec, name)
         address = reach(url, name, deadline)
         is_rtsp = url.scheme.lower().startswith("rtsp")
-        before = set(_sockets_to(address))
-        capture = open_ffmpeg(
-            spec,
-            options=RTSP_OPTIONS if is_rtsp else HTTP_OPTIONS,
-            open_timeout_s=max(LEAST_S, deadline - time.monotonic()),
-            read_timeout_s=request.timeout_s,
-        )
+        with _opening(address) as opening:
+            before = set(_sockets_to(address))
+            capture = open_ffmpeg(
+                spec,
+                options=RTSP_OPTIONS if is_rtsp else HTTP_OPTIONS,
+                open_timeout_s=max(LEAST_S, deadline - time.monotonic()),
+                read_timeout_s=request.timeout_s,
+            )
+            after = _sockets_to(address)
+            sockets = [] if opening.mixed else [descriptor for descriptor in after if descriptor not in before]
         if not capture.isOpened():
             capture.release()
             raise _refused(url, name, deadline, request.timeout_s)
-        sockets = [descriptor for descriptor in _sockets_to(address) if descriptor not in before]
         total = None if is_rtsp else frame_count(capture)  # RTSP keeps a recording's own pace, so it is live too
         source = StreamSource(capture, name=name, total=total, timeout_s=request.timeout_s, sockets=sockets)
         out_of_time = threading.Timer(max(LEAST_S, deadline - time.monotonic()), source.hang_up)
@@ -89,7 +92,8 @@ class StreamSource(CaptureSource):
         name: The URL without credentials.
         total: Frames in all; None for a live stream.
         timeout_s: How long a frame may take.
-        sockets: The capture's own connections; shutting them down ends a blocked read.
+        sockets: The capture's own connections; shutting them down ends a blocked read, which else ends at its time
+            limit.
     """
 
     def __init__(
@@ -228,8 +232,11 @@ def _split(spec: str, name: str) -> SplitResult:
     try:
         url = urlsplit(spec)
         port = url.port
-    except ValueError as error:
-        raise SourceError(f"{name}: not a URL: {one_line(error)}; it looks like rtsp://host:554/path") from error
+    except ValueError:  # its own words would quote a password with a "/" in it
+        raise SourceError(
+            f"{name}: not a URL; it looks like rtsp://host:554/path, with %2F, %3F, %23 and %40 for the signs /, ?, # "
+            "and @ of a password"
+        ) from None
     if not url.hostname or port == 0:
         raise SourceError(f"{name}: this URL names no host; it looks like rtsp://host:554/path")
     return url
@@ -237,6 +244,36 @@ def _split(spec: str, name: str) -> SplitResult:
 
 def _reason(error: BaseException | None) -> str:
     return "no address" if error is None else getattr(error, "strerror", None) or one_line(error)
+
+
+@dataclass(eq=False)
+class _Opening:
+    """A stream that is being opened; mixed when another to the same address is too, as with an NVR's cameras.
+
+    Nobody can tell then whose connection is whose, and hanging up on another's would end it.
+    """
+
+    address: Address
+    mixed: bool = False
+
+
+_OPENINGS: list[_Opening] = []
+_OPENINGS_CHANGE = threading.Lock()
+
+
+@contextmanager
+def _opening(address: Address) -> Iterator[_Opening]:
+    mine = _Opening(address)
+    with _OPENINGS_CHANGE:
+        others = [one for one in _OPENINGS if one.address[:2] == address[:2]]
+        for one in (mine, *others):
+            one.mixed = bool(others)
+        _OPENINGS.append(mine)
+    try:
+        yield mine
+    finally:
+        with _OPENINGS_CHANGE:
+            _OPENINGS.remove(mine)
 
 
 def _sockets_to(address: Address) -> list[int]:

@@ -300,3 +300,25 @@ def test_the_runtimes_notice_of_xnnpack_stays_on_standard_error(tiny: Path) -> N
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) <= 1
+
+
+def test_a_session_that_is_closed_during_a_run_finishes_it(tiny: Path) -> None:
+    """As by another thread, which does not wait."""
+    session = opened(tiny)
+    feeds = session.new_feeds()
+
+    class Closing:
+        def __init__(self, interpreter: object) -> None:
+            self.interpreter = interpreter
+
+        def invoke(self) -> None:
+            session.close()
+            self.interpreter.invoke()
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.interpreter, name)
+
+    session._interpreter = Closing(session._interpreter)
+    assert session.run(feeds)
+    with pytest.raises(BackendError, match="the session is closed"):
+        session.run(feeds)

@@ -35,3 +35,23 @@ def test_people_read_a_table_and_the_ratio(edge_sdk_command, quick: Path, bear: 
     assert "bare engine" in out
     assert "of the bare engine" in out
     assert "586x640" in out
+
+
+def test_all_beside_one_backend_is_refused(edge_sdk_command, quick: Path) -> None:
+    ran = edge_sdk_command("benchmark", quick, "--all", "--backend", "tflite")
+    assert (ran.code, ran.out) == (2, "")
+    assert "--all means every backend" in ran.err
+
+
+def test_all_where_no_backend_opens_the_file_is_an_error_and_no_empty_report(edge_sdk_command, tmp_path: Path) -> None:
+    (tmp_path / "model.pt").write_bytes(b"PK")
+    ran = edge_sdk_command("benchmark", tmp_path / "model.pt", "--all", "--json")
+    assert (ran.code, ran.out) == (1, "")
+    assert "no backend opens '.pt' files" in ran.err
+
+
+def test_a_photo_that_cannot_be_read_is_not_replaced_by_noise(edge_sdk_command, quick: Path, tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_text("no photo")
+    ran = edge_sdk_command("benchmark", quick, "--image", tmp_path / "photo.jpg")
+    assert (ran.code, ran.out) == (1, "")
+    assert "no photo that OpenCV can decode" in ran.err

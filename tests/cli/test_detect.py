@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -44,6 +46,42 @@ def test_jsonl_goes_to_a_file_while_people_read_the_lines(
     assert (tmp_path / "out.jsonl").read_text().count("\n") == 1
 
 
+def test_json_on_standard_output_and_in_a_file(edge_sdk_command, yolox: Path, bear: Path, tmp_path: Path) -> None:
+    ran = edge_sdk_command("detect", bear, "-m", yolox, "--json", "--jsonl", tmp_path / "out.jsonl")
+    assert ran.code == 0
+    assert (tmp_path / "out.jsonl").read_text() == ran.out
+    assert len(ran.lines) == 1
+    assert len(edge_sdk_command("detect", bear, "-m", yolox, "--json", "--jsonl", "-").lines) == 1
+
+
+def test_a_run_that_is_refused_leaves_the_results_of_the_last_one(
+    edge_sdk_command, yolox: Path, bear: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out.jsonl").write_text("of the last run\n")
+    words = ("detect", bear, "-m", yolox, "--jsonl", tmp_path / "out.jsonl", "--save", tmp_path / "out.mov")
+    assert edge_sdk_command(*words).code == 1
+    assert (tmp_path / "out.jsonl").read_text() == "of the last run\n"
+
+
+def test_a_results_file_that_cannot_be_written_leaves_no_half_video(
+    edge_sdk_command, yolox: Path, highway: Path, tmp_path: Path
+) -> None:
+    words = ("detect", highway, "-m", yolox, "--jsonl", tmp_path / "none/out.jsonl", "--save", tmp_path / "out.mp4")
+    assert edge_sdk_command(*words).code == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_photo_whose_name_is_no_text_is_detected_in(yolox: Path, bear: Path, tmp_path: Path) -> None:
+    """A name from an old disk, in Latin-1."""
+    photo = os.fsencode(tmp_path) + b"/b\xe4r.jpg"
+    shutil.copy(bear, photo)
+    command = [sys.executable, "-m", "edge_sdk", "detect", photo, "--model", yolox]
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}  # as in most languages but C
+    ran = subprocess.run(command, capture_output=True, check=False, env=environment)
+    assert ran.returncode == 0, ran.stderr
+    assert b"bear 0.9" in ran.stdout
+
+
 def test_a_clip_is_saved_with_boxes_in_it(edge_sdk_command, yolox: Path, highway: Path, tmp_path: Path) -> None:
     saved = tmp_path / "out.mp4"
     ran = edge_sdk_command("detect", highway, "-m", yolox, "--frames", 5, "--save", saved)
@@ -62,6 +100,20 @@ def test_a_clip_is_saved_with_boxes_in_it(edge_sdk_command, yolox: Path, highway
 def test_one_class_can_be_asked_for_by_name(edge_sdk_command, yolox: Path, bear: Path) -> None:
     ran = edge_sdk_command("detect", bear, "-m", yolox, "--class", "person", "--json")
     assert ran.lines[0]["detections"] == []
+
+
+@pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_being_asked_to_stop_keeps_what_was_recorded(yolox: Path, tmp_path: Path, stop: int, code: int) -> None:
+    words = ["detect", "demo", "-m", yolox, "--save", "out.mp4", "--jsonl", "out.jsonl"]
+    command = [sys.executable, "-m", "edge_sdk", *words]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as running:
+        lines, until = tmp_path / "out.jsonl", time.monotonic() + 60
+        while not (lines.exists() and lines.read_bytes().count(b"\n") >= 3) and time.monotonic() < until:
+            time.sleep(0.05)
+        running.send_signal(stop)
+        assert running.wait(60) == code
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "out.mp4"]
+    assert cv2.VideoCapture(str(tmp_path / "out.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) >= 2
 
 
 def test_what_is_chosen_is_said_when_asked(edge_sdk_command, yolox: Path, bear: Path) -> None:
@@ -270,3 +322,51 @@ def test_one_photo_cannot_hold_a_whole_clip(failing, highway: Path, tmp_path: Pa
 
 def test_verbose_may_stand_at_the_end(edge_sdk_command, yolox: Path, bear: Path) -> None:
     assert "head yolox" in edge_sdk_command("detect", bear, "-m", yolox, "-v").err
+
+
+def test_nothing_that_is_read_is_written_over(
+    edge_sdk_command, yolox: Path, bear: Path, highway: Path, tmp_path: Path
+) -> None:
+    photo, clip, model = (Path(shutil.copy(one, tmp_path)) for one in (bear, highway, yolox))
+    for words, kept in (
+        (("detect", photo, "-m", yolox, "--save", photo), photo),
+        (("detect", clip, "-m", yolox, "--jsonl", clip), clip),
+        (("detect", bear, "-m", model, "--jsonl", model), model),
+    ):
+        before = kept.read_bytes()
+        ran = edge_sdk_command(*words)
+        assert ran.code == 2
+        assert "is what is read, and would be lost" in ran.err
+        assert kept.read_bytes() == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_ended_keeps_its_clip_and_says_what_it_did(yolox: Path, tmp_path: Path, number: int) -> None:
+    command = [sys.executable, "-m", "edge_sdk", "detect", "demo", "-m", yolox, "--save", tmp_path / "live.mp4"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # it runs
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert "processed" in err
+    assert f"written: {tmp_path / 'live.mp4'}" in err
+    assert err.splitlines()[-1] == "interrupted"
+    assert [path.name for path in tmp_path.iterdir()] == ["live.mp4"]
+    assert cv2.VideoCapture(str(tmp_path / "live.mp4")).read()[0]
+
+
+def test_closed_standard_output_is_no_internal_error(yolox: Path, bear: Path) -> None:
+    command = f"{sys.executable} -m edge_sdk detect {bear} -m {yolox} --json >&-"
+    ran = subprocess.run(["bash", "-c", command], stderr=subprocess.PIPE, text=True, check=False)
+    assert "internal error" not in ran.stderr
+
+
+def test_a_full_disk_under_standard_output_is_said(edge_sdk_command) -> None:
+    ran = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m edge_sdk devices --json > /dev/full"],
+        stderr=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 1
+    assert "No space left on device" in ran.stderr
+    assert "internal error" not in ran.stderr

@@ -1,10 +1,10 @@
-"""Every example of the documentation runs, and every Python block of a page is an example or runs as it stands."""
+"""Every example of the documentation runs, and every block of a page is an example or runs as it stands.
+
+That the blocks which name an example are its exact text is tested in tests/test_docs.py.
+"""
 
 from __future__ import annotations
 
-import ast
-import importlib
-import inspect
 import json
 import os
 import re
@@ -19,12 +19,12 @@ import cv2
 import numpy as np
 import pytest
 
-import edge_sdk
-from edge_sdk import Detector, ModelCard
+from edge_sdk import Detector, ModelCard, targets
 from edge_sdk.errors import AmbiguousLayoutError, EdgeSdkError, UnknownLayoutError
 from edge_sdk.models import heads as heads_package
 from edge_sdk.models.card import read_sidecar
 from edge_sdk.models.heads.base import heads
+from edge_sdk.targets.tables import families, parse
 
 Run = Callable[..., str]
 
@@ -33,12 +33,15 @@ DOCS = REPOSITORY / "docs"
 EXAMPLES = DOCS / "examples"
 PAGES = [*sorted(DOCS.rglob("*.md")), REPOSITORY / "README.md"]
 
-# Pages with Python that cannot run here, and why: what it names is checked instead.
-NOT_RUN = {
-    "backends.md": "it needs an NVIDIA GPU and a Snapdragon",
-    "extend-backend.md": "it is the outline of a backend that does not exist",
+SHOWN = runpy.run_path(str(REPOSITORY / "tools/sync_docs_examples.py"))["SHOWN"]  # a file's name and its block
+# Examples that are no program: each has a test of its own below.
+NO_PROGRAMS = {
+    "acme_boards.toml",
+    "class_names.toml",
+    "heads/yolov7_end2end.py",
+    "helmets.toml",
+    "yolox_nano.toml",
 }
-INVENTED = {"edge_sdk.backends.my"}
 # In a page's Python: no camera is attached where this runs, and of the zoo one model is there.
 PAGE_STAND_INS = {
     "edge_sdk.Camera(model=": "edge_sdk.Camera('street.mp4', model=",
@@ -49,7 +52,7 @@ PAGE_STAND_INS = {
 STAND_INS = {
     "VIDEO": "street.mp4",
     "SOURCE": "street.mp4",
-    "CAMERA": "street.mp4",
+    "CAMERA": "demo",  # live: a size is asked of nothing else
     "URL": "street.mp4",
     "SCENE": "demo:fast",
     "PHOTO": "photo.jpg",
@@ -77,6 +80,7 @@ WRITES = {
     "write_jsonl.py": "detections.jsonl",
     "save_video.py": "annotated.mp4",
     "supervision_zone.py": "zone.jpg",
+    "draw_result.py": "drawn.jpg",
     "card_into_onnx.py": "helmets_with_card.onnx",
 }
 
@@ -160,10 +164,10 @@ def run(
 def test_an_example_runs(example: Path, own_folder: Path, run: Run) -> None:
     if "supervision" in example.name:
         pytest.importorskip("supervision")
-    if "demo" in example.read_text():
-        pytest.importorskip("matplotlib")
     first_line = example.read_text().splitlines()[0]
     arguments = ARGUMENTS.get(example.name) or [STAND_INS[word] for word in re.findall(r"\[([^]]+)\]", first_line)]
+    if "demo" in example.read_text() or "demo" in arguments:
+        pytest.importorskip("matplotlib")
     printed = run(example.name, *arguments)
     assert re.search(PRINTS.get(example.name, ""), printed, re.MULTILINE), printed
     if example.name in WRITES:
@@ -172,13 +176,36 @@ def test_an_example_runs(example: Path, own_folder: Path, run: Run) -> None:
         assert all(path.stat().st_size for path in written)
 
 
+def test_no_example_is_left_out() -> None:
+    files = {path for path in EXAMPLES.rglob("*.*") if "__pycache__" not in path.parts}
+    assert {path.relative_to(EXAMPLES).as_posix() for path in files - set(EXAMPLES.glob("*.py"))} == NO_PROGRAMS
+
+
+def test_the_drawn_photo_differs_from_the_photo(own_folder: Path, run: Run) -> None:
+    run("draw_result.py", "photo.jpg", "yolox_nano.onnx")
+    drawn, photo = cv2.imread(str(own_folder / "drawn.jpg")), cv2.imread(str(own_folder / "photo.jpg"))
+    assert drawn.shape == photo.shape
+    assert (cv2.absdiff(drawn, photo) > 60).mean() > 0.001
+
+
 def test_each_line_of_the_jsonl_example_is_a_frame(own_folder: Path, run: Run) -> None:
     run("write_jsonl.py", "photo.jpg", "yolox_nano.onnx")
     (record,) = map(json.loads, (own_folder / "detections.jsonl").read_text().splitlines())
     assert record["detections"][0].keys() == {"xyxy", "confidence", "class_id", "class_name", "track_id"}
 
 
-# --- model cards --------------------------------------------------------------------------------
+# --- tables and model cards -----------------------------------------------------------------------
+
+
+def test_the_board_of_ones_own_is_read() -> None:
+    shipped = {family: (REPOSITORY / f"targets/{family}/boards.toml").read_text() for family in families()}
+    board = parse({**shipped, "acme": (EXAMPLES / "acme_boards.toml").read_text()})["acme-vision-kit"]
+    assert (board.label, board.memory_mib, board.soc) == (
+        "Acme Vision Kit",
+        6144,
+        targets.load("snapdragon-qcm6490").soc,
+    )
+    assert [rail.name for rail in board.rails] == ["VIN"]
 
 
 def test_the_full_card_says_what_the_sdk_recognises_by_itself(own_folder: Path) -> None:
@@ -191,9 +218,11 @@ def _with_licence(card: ModelCard) -> ModelCard:
     return ModelCard(**{**vars(card), "licence": "Apache-2.0"})
 
 
-def test_the_short_card_settles_the_ambiguous_model(own_folder: Path) -> None:
-    shutil.copy(EXAMPLES / "helmets.toml", own_folder)
+@pytest.mark.parametrize("card", ["helmets.toml", "class_names.toml"])
+def test_a_short_card_settles_the_ambiguous_model(card: str, own_folder: Path) -> None:
+    shutil.copy(EXAMPLES / card, own_folder / "helmets.toml")
     with Detector(own_folder / "helmets.onnx") as detector:
+        assert detector.head.name == "yolox"
         assert detector.class_names == ("helmet", "vest", "person", "glove")
 
 
@@ -237,30 +266,27 @@ def _is_shown_in(page: str, error: EdgeSdkError, until: str | None = None) -> No
 # --- the pages' own blocks ------------------------------------------------------------------------
 
 
-def python_blocks(page: Path) -> list[str]:
-    """The Python blocks of a page, at any indentation, those that include a file left out."""
-    text = page.read_text()
-    blocks = re.findall(r"^( *)```(?:python|py)\b[^\n]*\n(.*?)^\1```", text, re.MULTILINE | re.DOTALL)
-    return [code for _, code in blocks if '--8<-- "' not in code]
+def own_blocks(page: Path, languages: str) -> list[str]:
+    """A page's blocks in these languages (`a|b`), at any indentation, that are not the text of an example."""
+    blocks = re.findall(rf"^( *)```(?:{languages})\b[^\n]*\n(.*?)^\1```", SHOWN.sub("", page.read_text()), re.M | re.S)
+    return [code for _, code in blocks]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(REPOSITORY)))
-def test_a_page_includes_only_files_that_are_there(page: Path) -> None:
-    for name in re.findall(r'--8<-- "([^"]+)"', page.read_text()):
-        assert (REPOSITORY / name).is_file(), f"{page.name} includes {name}"
-
-
-WITH_PYTHON = [page for page in PAGES if python_blocks(page)]
+def test_every_toml_block_of_a_page_is_an_example(page: Path) -> None:
+    """Python that is no example is run as it stands; TOML cannot be."""
+    for block in own_blocks(page, "toml"):
+        pytest.fail(f"{page.relative_to(REPOSITORY)} has TOML that is no file of docs/examples/:\n{block}")
 
 
 @pytest.mark.parametrize(
     "page",
-    [page for page in WITH_PYTHON if page.name not in NOT_RUN],
+    [page for page in PAGES if own_blocks(page, "python|py")],
     ids=lambda path: str(path.relative_to(REPOSITORY)),
 )
 def test_the_python_of_a_page_runs(page: Path, own_folder: Path, shared: Path) -> None:
     """Blocks that are no file run as they stand, in one program a page that has edge_sdk and a picture."""
-    code = "\n".join(["import cv2, edge_sdk", "image_bgr = cv2.imread('photo.jpg')", *python_blocks(page)])
+    code = "\n".join(["import cv2, edge_sdk", "image_bgr = cv2.imread('photo.jpg')", *own_blocks(page, "python|py")])
     for written, stand_in in PAGE_STAND_INS.items():
         code = code.replace(written, stand_in)
     done = subprocess.run(
@@ -273,17 +299,3 @@ def test_the_python_of_a_page_runs(page: Path, own_folder: Path, shared: Path) -
         check=False,
     )
     assert done.returncode == 0, f"{page.name}: {done.stderr}"
-
-
-@pytest.mark.parametrize(
-    "page", [page for page in WITH_PYTHON if page.name in NOT_RUN], ids=lambda path: str(path.relative_to(REPOSITORY))
-)
-def test_python_that_cannot_run_names_what_exists(page: Path) -> None:
-    """It parses, what it imports from the SDK is there, and Detector and Camera take its arguments."""
-    for node in ast.walk(ast.parse("\n".join(python_blocks(page)))):
-        if isinstance(node, ast.ImportFrom) and node.module not in INVENTED and str(node.module).startswith("edge_sdk"):
-            module = importlib.import_module(str(node.module))
-            assert all(hasattr(module, name.name) for name in node.names), ast.unparse(node)
-        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("Detector", "Camera"):
-            called = getattr(edge_sdk, ast.unparse(node.func).split(".")[-1])
-            inspect.signature(called).bind(*node.args, **{str(word.arg): word.value for word in node.keywords})

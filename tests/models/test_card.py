@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edge_sdk.errors import ModelError, ModelNotFoundError
-from edge_sdk.models.card import ModelCard, checked_fields, read_sidecar, sidecar_path, with_fields
+from edge_sdk.models.card import ModelCard, checked_fields, read_sidecar, sidecar_path
 
 FULL = ModelCard(
     head="yolox",
@@ -43,7 +43,7 @@ def test_a_sidecar_states_only_what_it_has(tmp_path: Path) -> None:
     stated = read_sidecar(write(tmp_path / "model.toml", 'classes = ["cat"]\nmean = [1, 2, 3]\n'))
     assert stated == {"classes": ("cat",), "mean": (1.0, 2.0, 3.0)}
     assert all(type(value) is float for value in stated["mean"])
-    assert with_fields(FULL, stated) == replace(FULL, classes=("cat",), mean=(1.0, 2.0, 3.0))
+    assert replace(FULL, **stated) == replace(FULL, classes=("cat",), mean=(1.0, 2.0, 3.0))
 
 
 def test_an_empty_sidecar_states_nothing(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_a_card_that_cannot_mean_anything_is_refused(changes: dict, complaint: s
 def test_a_number_beyond_any_float_makes_no_card(tmp_path: Path, mean: str) -> None:
     stated = read_sidecar(write(tmp_path / "model.toml", f"mean = {mean}"))
     with pytest.raises(ModelError, match="finite"):
-        with_fields(FULL, stated)
+        replace(FULL, **stated)
 
 
 def test_plain_values_are_checked_wherever_they_come_from() -> None:

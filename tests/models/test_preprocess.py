@@ -258,8 +258,8 @@ def test_transparency_is_dropped() -> None:
     (np.zeros(9, np.uint8), "[9]"),
     (np.zeros((3, 4, 5), np.uint8), "not 5"),
     ([[1, 2], [3, 4]], "list"),
-    (None, "NoneType"),
-    ("photo.jpg", "str"),
+    (None, "None, which cv2.imread returns"),
+    ("photo.jpg", "a path"),
 ])  # fmt: skip
 def test_what_is_no_picture_is_refused_and_named(image, found: str) -> None:
     with pytest.raises(UsageError) as caught:

@@ -90,8 +90,8 @@ def test_a_capture_thread_and_a_loop_account_for_every_frame(frames: int) -> Non
             books.captured()
             if number % 7 == 3:
                 books.dropped("decode_error")
-            else:
-                box.put(number)
+            elif box.put(number):
+                books.dropped("overwritten")
         box.close()
 
     def watch() -> None:
@@ -108,7 +108,6 @@ def test_a_capture_thread_and_a_loop_account_for_every_frame(frames: int) -> Non
         books.processed(timing())
         handed_over += 1
     threads[0].join(30)
-    books.dropped("overwritten", box.overwritten)
     done.set()
     threads[1].join(30)
     stats = books.stats()

@@ -78,6 +78,13 @@ def test_no_frame_makes_an_empty_file_and_closing_twice_is_nothing(tmp_path: Pat
     assert (tmp_path / "out.jsonl").read_bytes() == b""
 
 
+def test_a_closed_file_takes_no_result(tmp_path: Path, make_result: MakeResult) -> None:
+    sink = JsonlSink(tmp_path / "out.jsonl", NAMES)
+    sink.close()
+    with pytest.raises(SinkError, match="closed file"):
+        sink.put(make_result(IMAGE))
+
+
 def test_a_dash_is_standard_output_which_stays_open(
     make_result: MakeResult, capsys: pytest.CaptureFixture[str]
 ) -> None:

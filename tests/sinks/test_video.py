@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 from edge_sdk import Detections, Result
 from edge_sdk.errors import SinkError, UsageError
+from edge_sdk.sinks import video
 from edge_sdk.sinks.video import PhotoSink, VideoSink, picture_sink
 
 NAMES = ("person",)
@@ -147,8 +149,13 @@ def test_pictures_of_other_sizes_are_fitted_to_the_first(tmp_path: Path, make_re
     with VideoSink(tmp_path / "out.mp4", NAMES, fps=10) as sink:
         for level, hw in ((20, (48, 64)), (100, (200, 31)), (180, (1, 1)), (60, (48, 65))):
             sink.put(make_result(grey(level, *hw)))
-    assert levels_of(tmp_path / "out.mp4") == [20, 100, 180, 60]
-    assert {frame.shape for frame in frames_of(tmp_path / "out.mp4")} == {(48, 64, 3)}
+    frames = frames_of(tmp_path / "out.mp4")
+    assert {frame.shape for frame in frames} == {(48, 64, 3)}
+    middles = [frame[20:28, 30:34].mean() for frame in frames]
+    assert middles == pytest.approx([20, 100, 180, 60], abs=6)
+    # The tall one keeps its shape: 7 of 64 columns wide, on black.
+    assert frames[1][:, :20].mean() < 10
+    assert frames[1][:, 44:].mean() < 10
 
 
 def test_a_picture_too_small_for_a_video_is_an_error_and_leaves_nothing(
@@ -221,7 +228,7 @@ def test_photos_go_into_a_folder_with_the_name_of_their_source(tmp_path: Path, m
         sink.put(make_result(grey(40), id=1234567, source="rtsp://***@cam/stream.jpg/"))
     names = {path.name: round(float(cv2.imread(str(path)).mean()), -1) for path in folder.iterdir()}
     assert names == {
-        "cat_000000.jpg": 10, "cat_000001.jpg": 20, "frame_000002.jpg": 30, "stream_1234567.jpg": 40,
+        "cat.jpg": 10, "cat_000001.jpg": 20, "frame_000002.jpg": 30, "stream.jpg": 40,
     }  # fmt: skip
 
 
@@ -258,3 +265,29 @@ def test_a_kind_that_is_not_written_makes_no_folder_of_its_name(tmp_path: Path, 
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(SinkError, match=r"a video ends in \.mp4, \.avi, \.mkv"):
         VideoSink(tmp_path / name, NAMES, 10.0)
+
+
+def test_a_disk_that_fills_up_stops_the_video_and_keeps_what_was_written(
+    tmp_path: Path, make_result: MakeResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenCV's writer never says that a write failed, so the room is looked at before each frame."""
+    sink = VideoSink(tmp_path / "out.mp4", NAMES, fps=10)
+    for level in (20, 40, 60):
+        sink.put(make_result(grey(level)))
+    room = os.statvfs(tmp_path)
+    monkeypatch.setattr(video, "_RESERVE_BYTES", room.f_bavail * room.f_frsize * 2)
+    with pytest.raises(SinkError, match="the disk is full; the 3 frames until now are kept"):
+        sink.put(make_result(grey(80)))
+    sink.close()
+    assert len(frames_of(tmp_path / "out.mp4")) == 3
+
+
+@pytest.mark.parametrize("name", ["out.pdf", "out.mov", "out.h264", "model.onnx"])
+def test_a_name_that_ends_like_another_kind_of_file_is_no_folder(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SinkError, match="is not written"):
+        video.picture_sink(tmp_path / name, NAMES, 30)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_with_a_dot_and_a_number_is_a_folder(tmp_path: Path) -> None:
+    assert isinstance(video.picture_sink(tmp_path / "run.2", NAMES, 30), PhotoSink)

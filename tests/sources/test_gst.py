@@ -156,6 +156,7 @@ def test_the_line_that_tells_is_found():
 def test_passwords_of_a_pipeline_are_hidden():
     text = shown("gst:rtspsrc location=rtsp://anna:s3cret@host/x?key=s3cret user-pw=s3cret ! decodebin")
     assert text == "gst:rtspsrc location=rtsp://***@host/x?key=*** user-pw=*** ! decodebin"
+    assert shown("x user-pw='my s3cret' token=\"a b\"c ! y") == "x user-pw=*** token=*** ! y"
 
 
 @needs_gstreamer

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from edge_sdk.errors import SourceError, SourceNotFoundError
-from edge_sdk.sources.base import Request, open_source
+from edge_sdk.sources.base import Request, open_source, without_credentials
 from edge_sdk.sources.rtsp import reach
 
 pytestmark = pytest.mark.usefixtures("leaves_nothing")
@@ -172,6 +172,28 @@ def test_what_is_no_url_is_refused_with_an_example(url):
         open_source(url)
 
 
+@pytest.mark.parametrize("sign", ["/", "?", "#", "@", "]", "\u2100"])
+def test_a_password_with_signs_in_it_is_not_shown_either(sign):
+    with pytest.raises(SourceError) as caught:
+        open_source(f"rtsp://anna:s3{sign}cret@127.0.0.1:9/live", Request(timeout_s=1))
+    for part in ("anna", "s3", "cret"):
+        assert part not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://host/@user/clip.mp4", "http://host/@user/clip.mp4"),
+        ("http://host:80/clip.mp4?key=1&to=2", "http://host:80/clip.mp4?key=***&to=***"),
+        ("rtsp://anna@host/live", "rtsp://***@host/live"),
+        ("rtsp://anna:a@b:c@host:554/live", "rtsp://***@host:554/live"),
+        ("me@home.mp4", "me@home.mp4"),
+    ],
+)
+def test_of_an_address_only_credentials_are_hidden(url, shown):
+    assert without_credentials(url) == shown
+
+
 def test_a_stream_that_stalls_is_an_error_not_an_end(server, photos):
     source = open_source(server.stream("/video", photos[:5], fps=20, frames=15), Request(timeout_s=2))
     started = time.monotonic()
@@ -200,6 +222,26 @@ def test_closing_ends_a_blocked_read_at_once(server, photos):
     assert not thread.is_alive()
     assert time.monotonic() - started < 1
     assert outcome[-1] == "over"
+
+
+def test_streams_of_one_server_that_are_opened_at_once_do_not_hang_up_on_each_other(server, photos):
+    url = server.stream("/video", photos[:3], fps=30)
+    together, opened = threading.Barrier(4), []
+
+    def connect():
+        together.wait()
+        opened.append(open_source(url, Request(timeout_s=LIMIT_S)))
+
+    threads = [threading.Thread(target=connect) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(opened) == 4
+    while opened:
+        opened.pop().close()
+        for source in opened:
+            assert [source.read() is not None for _ in range(3)] == [True] * 3
 
 
 def test_ffmpeg_prints_nothing_about_an_address(silent):

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_sdk.errors import SourceError, SourceNotFoundError
+from edge_sdk.errors import BadFrameError, SourceError, SourceNotFoundError
 from edge_sdk.sources import v4l2
 from edge_sdk.sources.base import FoundCamera, Request, find_cameras, open_source
 from edge_sdk.sources.v4l2 import KIND, V4l2Source, configure, holders_of, node_of, parse_capability
@@ -211,6 +211,24 @@ def test_a_camera_that_is_unplugged_says_so(tmp_path):
     node.unlink()
     with pytest.raises(SourceError, match="was unplugged after 2 frames; plug it in again"):
         source.read()
+    source.close()
+
+
+def test_a_jpeg_with_a_damaged_size_costs_one_frame_and_not_the_camera(tmp_path):
+    whole = cv2.imencode(".jpg", np.zeros((48, 64, 3), np.uint8))[1]
+    damaged = whole.copy()
+    at = damaged.tobytes().index(b"\xff\xc0") + 5  # height and width in the frame header
+    damaged[at : at + 4] = (0xEA, 0x60) * 2  # 60000 x 60000: OpenCV raises on so many pixels
+    pictures = [damaged, whole]
+
+    class Raw(Camera):
+        def retrieve(self):
+            return True, pictures.pop(0)
+
+    source = V4l2Source(Raw(frames=2), name="0", node=tmp_path, timeout_s=1, raw=True)
+    with pytest.raises(BadFrameError, match="frame 0 could not be decoded"):
+        source.read()
+    assert source.read().image.shape == (48, 64, 3)
     source.close()
 
 
