@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
-import tarfile
 import zipfile
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory):
     """Runs the command from the unpacked wheel, in a folder that is not the clone."""
     unpacked, elsewhere = tmp_path_factory.mktemp("unpacked"), tmp_path_factory.mktemp("elsewhere")
-    zipfile.ZipFile(wheel).extractall(unpacked)  # noqa: S202  our own
+    zipfile.ZipFile(wheel).extractall(unpacked)
 
     def run(*words: object) -> subprocess.CompletedProcess[str]:
         code = (
@@ -66,8 +66,7 @@ def test_the_wheel_holds_the_package_its_tables_and_nothing_else(wheel: Path) ->
 
 
 def test_a_wheel_built_from_the_sdist_is_the_same(wheel: Path, tmp_path: Path) -> None:
-    with tarfile.open(build("sdist", tmp_path)) as archive:
-        archive.extractall(tmp_path, filter="data")
+    shutil.unpack_archive(build("sdist", tmp_path), tmp_path)
     (source,) = (path for path in tmp_path.iterdir() if path.is_dir())
     again = build("wheel", tmp_path / "again", source)
     assert sorted(zipfile.ZipFile(again).namelist()) == sorted(zipfile.ZipFile(wheel).namelist())
@@ -108,8 +107,6 @@ def test_the_wheel_installs_and_runs_in_a_clean_environment(
 
 def _python(version: str) -> str:
     """An interpreter of this version: on PATH, or beside the others that pyenv keeps."""
-    import shutil
-
     kept = sorted(Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")).glob(f"versions/{version}.*/bin/python"))
     found = str(kept[-1]) if kept else shutil.which(f"python{version}")
     if found is None:

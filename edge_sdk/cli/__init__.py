@@ -71,6 +71,11 @@ def _options(
     logger.setLevel(logging.DEBUG if debug else logging.INFO if verbose else logging.WARNING)
 
 
+def _give_up_output() -> None:
+    """Python flushes standard output once more when it ends; what cannot be written must not fail a second time."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _raised_in_opencv(error: ImportError) -> bool:
     frame = error.__traceback__
     while frame is not None:
@@ -120,10 +125,13 @@ def main(arguments: list[str] | None = None) -> None:
     words = [*anywhere, *(word for word in words if word not in anywhere)]
     try:
         with _terminated_in_order():
-            build()(args=words, prog_name="edge-sdk")
+            try:
+                build()(args=words, prog_name="edge-sdk")
+            finally:
+                sys.stdout.flush()  # here its failure can still be told
     except BrokenPipeError:
         # The reader of our output has gone (`edge-sdk ... | head`): nobody is left to tell.
-        sys.stderr.close()
+        _give_up_output()
         sys.exit(EXIT_FAILED)
     except SystemExit as stop:
         if stop.code in EXITS_ON_SIGNALS:
@@ -141,6 +149,7 @@ def main(arguments: list[str] | None = None) -> None:
             typer.echo(f"edge-sdk: {one_line(error)}; {OPENCV_LIBRARIES_HINT}", err=True)
             sys.exit(EXIT_FAILED)
         if isinstance(error, OSError):  # the disk or the stream that standard output goes to
+            _give_up_output()
             typer.echo(f"edge-sdk: {one_line(error)}", err=True)
             sys.exit(EXIT_FAILED)
         typer.echo(
