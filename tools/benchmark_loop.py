@@ -1,6 +1,6 @@
 """What the SDK adds to the bare engine, beside a plain loop, in one process.
 
-    python tools/benchmark_loop.py path/to/yolox_nano.onnx
+    python tools/benchmark_loop.py path/to/yolox_nano.onnx --photo street.jpg
 
 Prints, as ratios taken in turns within this process (the machine's speed drifts, so absolute figures of two runs do
 not compare):
@@ -27,6 +27,7 @@ from edge_sdk.backends.base import TensorSpec
 from edge_sdk.detector import Detector
 from edge_sdk.models.heads.base import heads
 from edge_sdk.models.preprocess import fit
+from edge_sdk.sources.files import read_photo
 
 TURNS = 12
 PER_TURN = 25
@@ -96,6 +97,7 @@ def yolov8_output(true_boxes: int, each: int) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path, help="yolox_nano.onnx")
+    parser.add_argument("--photo", type=Path, help="a photo with objects in it, made 1280x720; left out: blurred noise")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--turns", type=int, default=TURNS)
     parser.add_argument("--json", action="store_true")
@@ -103,8 +105,11 @@ def main() -> None:
     cv2.setNumThreads(arguments.threads)
     image = np.random.default_rng(0).integers(0, 256, (720, 1280, 3), np.uint8)
     image = cv2.GaussianBlur(image, (31, 31), 0)
+    if arguments.photo is not None:
+        image = cv2.resize(read_photo(arguments.photo), (1280, 720))
 
     with Detector(arguments.model, backend="onnxruntime", threads=arguments.threads) as detector:
+        boxes = len(detector(image))
         prepared = detector.prepare(image, detector.new_prepared())
         session = detector.session._session  # the very same session, for the bare run and the plain loop
         feeds = prepared.feeds
@@ -146,7 +151,7 @@ def main() -> None:
     if arguments.json:
         print(json.dumps({"loop_ms": loop, "ratio_to_bare": ratios, "decode_ms": decode}, indent=2))
         return
-    print(f"{arguments.model.name}, {arguments.threads} thread(s), 1280x720, medians in turns in one process")
+    print(f"{arguments.model.name}, {arguments.threads} thread(s), 1280x720 with {boxes} boxes, medians in turns")
     for name, title in (("bare", "bare session.run (R)"), ("sdk", "Edge SDK detector(image)"), ("plain", "plain loop")):
         p50 = loop[name]["p50"]
         print(f"  {title:<26} p50 {p50:7.2f} ms   {ratios[name]:.3f} R   R {p50 - bare:+.2f} ms")

@@ -14,6 +14,9 @@ from edge_sdk.backends.base import Array
 MAX_CANDIDATES = 3000
 MAX_DETECTIONS = 300
 
+# Below this many boxes the number of NumPy calls costs more than what they compute.
+_FEW = 512
+
 
 def candidates(
     scores: Array, confidence: float, *, multi_label: bool
@@ -28,8 +31,12 @@ def candidates(
     Returns:
         Row of `scores` [m], class id [m] and score [m] of each candidate, in no order.
     """
-    if scores.strides[0] < scores.strides[1]:  # a class's scores lie together: the column maximum is vectorised
-        rows = np.flatnonzero(scores.max(axis=1) > confidence)
+    if len(scores) <= _FEW or scores.strides[0] < scores.strides[1]:
+        # Few boxes, or a class's scores lie together, where the maximum over classes is vectorised.
+        best = scores.max(axis=1)
+        rows = np.flatnonzero(best > confidence)
+        if not multi_label:
+            return rows, scores[rows].argmax(axis=1).astype(np.int32), best[rows].astype(np.float32)
     else:  # a box's scores lie together: comparing all of them is twice as fast as the maximum of each row
         hits = np.flatnonzero(scores > confidence) // scores.shape[1]
         rows = hits[np.diff(hits, prepend=-1) > 0]  # each row once; they come sorted
@@ -61,15 +68,15 @@ def suppress(
     Returns:
         Indices of the kept boxes, best score first.
     """
-    order = np.argsort(-scores, kind="stable")[:MAX_CANDIDATES]
+    order = np.argsort(-scores, kind="stable")[:MAX_CANDIDATES] if len(scores) > 1 else np.arange(len(scores))
     boxes = boxes_xyxy[order].astype(np.float64)
     boxes[:, 2:] -= boxes[:, :2]
     # OpenCV takes two boxes without an area for the same one, wherever they are and of whatever class.
     real = (boxes[:, 2:] > 0).all(axis=1) & (boxes[:, 2] * boxes[:, 3] > np.finfo(np.float64).eps)
     if not real.all():
         order, boxes = order[real], boxes[real]
-    if len(order) == 0:
-        return order
+    if len(order) < 2:
+        return order[:limit]
     # OpenCV keeps classes apart by moving each one's boxes to the right by the largest coordinate,
     # which takes boxes that start left of 0 into their neighbour's place: start all of them at 0.
     boxes[:, :2] -= boxes[:, :2].min(axis=0)

@@ -248,11 +248,15 @@ def finish(
         iou: For suppression, or None for an end-to-end model, whose boxes are only sorted.
         landmarks: float32 [m, k, 2] in model pixels, or None.
     """
-    whole = (np.abs(boxes_xyxy) < _FAR).all(axis=1) & np.isfinite(scores)
-    if landmarks is not None:
-        whole &= (np.abs(landmarks) < _FAR).all(axis=(1, 2))
-    sound = np.flatnonzero(whole)
-    if len(sound) < len(scores):
+    if len(scores) == 0 and landmarks is None:
+        return Detections.empty()  # most frames of most cameras
+    # One look at all is cheap; only a broken model needs the second, at each. NaN fails both.
+    values = (boxes_xyxy, scores) if landmarks is None else (boxes_xyxy, scores, landmarks)
+    if len(scores) and not all(value.max() < _FAR and value.min() > -_FAR for value in values):
+        whole = (np.abs(boxes_xyxy) < _FAR).all(axis=1) & np.isfinite(scores)
+        if landmarks is not None:
+            whole &= (np.abs(landmarks) < _FAR).all(axis=(1, 2))
+        sound = np.flatnonzero(whole)
         boxes_xyxy, scores, class_id = boxes_xyxy[sound], scores[sound], class_id[sound]
         landmarks = None if landmarks is None else landmarks[sound]
     if iou is None:
