@@ -103,9 +103,7 @@ def _cameras() -> Iterator[Check]:
     for camera in found:
         yield Check("camera", "ok", f"{camera.spec} ({camera.label})")
     if not found:
-        yield Check(
-            "camera", "note", "none found", "attach one, or try 'edge-sdk detect demo'; files and streams need none"
-        )
+        yield Check("camera", "note", "none found", "attach one; files, streams and the demo scene need none")
     for node in sorted((root / "dev").glob("video*")):
         if not os.access(node, os.R_OK | os.W_OK):
             yield Check("camera", "bad", f"no permission for {node}", "sudo usermod -aG video $USER, then log in again")

@@ -67,7 +67,7 @@ def _print(facts: dict[str, Any]) -> None:
         typer.echo(f"    {camera['spec']:<14} {camera['label']}")
     if not facts["cameras"]:
         typer.echo("    none found ('edge-sdk doctor' says what to look at)")
-    typer.echo("Power rails")
+    typer.echo("Power rails in this board's table (this version does not read them)")
     for rail in facts["power_rails"]:
         total = "in the total" if rail["in_total"] else "part of another rail"
         typer.echo(f"    {rail['name']:<18} {rail['driver']} {rail['address']}, {total}")
