@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -11,15 +13,22 @@ from numpy.typing import NDArray
 from edge_sdk.detections import Detections
 
 Method = Literal["counter", "sensor_total", "sensor_partial", "fit", "estimate", "external"]
+State = Literal["starting", "streaming", "stalled", "reconnecting", "stopped", "failed"]
+
+_NO_IMAGE = np.empty((0, 0, 3), np.uint8)
+_NO_IMAGE.flags.writeable = False
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One picture; the image is a reused buffer, copy it to keep it.
+    """One picture.
+
+    The image is one of a few buffers that are filled in turn. It stays as it is for as long as somebody holds it or a
+    view of it; who keeps many makes the camera allocate more, so keep a copy.
 
     Args:
         image: uint8 [h, w, 3], BGR.
-        id: Counts the source's frames from 0, dropped ones included.
+        id: Counts the source's frames from 0, dropped ones included, and goes on after a reconnection.
         source: What it came from, with credentials removed; a file's own path in a folder.
         captured_ns: `time.monotonic_ns` right after the grab.
     """
@@ -55,9 +64,43 @@ class Timing:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What `Camera.detect` yields and every sink is given. power is None where no sensor is read."""
+    """What `Camera.detect` yields and every sink is given.
+
+    Args:
+        frame: The picture.
+        detections: What was found in it.
+        timing: What it cost, and how old the frame is.
+        power: None where no sensor is read.
+        counts: Of zones and lines, by name, where there are any: ``{"door in": 3, "door out": 1, "queue": 2}``.
+    """
 
     frame: Frame
     detections: Detections
     timing: Timing
     power: Reading | None = None
+    counts: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+
+    def with_image(self, image: NDArray[np.uint8]) -> Result:
+        """The same result with another picture of the same scene."""
+        return replace(self, frame=replace(self.frame, image=image))
+
+    def without_image(self) -> Result:
+        """The same result with an empty picture, [0, 0, 3]."""
+        return self.with_image(_NO_IMAGE)
+
+
+@dataclass(frozen=True)
+class Event:
+    """A change of a camera's state.
+
+    Args:
+        state: What it is now.
+        previous: What it was.
+        at_ns: `time.monotonic_ns` of the change.
+        reason: Why, in a line, credentials removed; empty where there is nothing to say.
+    """
+
+    state: State
+    previous: State
+    at_ns: int
+    reason: str = ""

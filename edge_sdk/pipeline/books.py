@@ -5,21 +5,51 @@ from __future__ import annotations
 import threading
 from collections import Counter, deque
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
-from edge_sdk.result import Timing
+from edge_sdk.result import State, Timing
 
 # Percentiles are over the latest frames, so that a run of months needs no more memory than one of minutes.
 WINDOW_FRAMES = 4096
 
 
 @dataclass(frozen=True)
+class SinkStats:
+    """What became of the results that one sink was offered: written + dropped + failed, and what waits.
+
+    Args:
+        written: Taken by the sink.
+        dropped: Pushed out of its full queue, or left in it at the end.
+        failed: Refused by it with an error.
+        waiting: In its queue.
+        error: What it said last, if it failed.
+    """
+
+    written: int
+    dropped: int
+    failed: int
+    waiting: int
+    error: str | None = None
+
+
+@dataclass(frozen=True)
 class Stats:
     """A run in figures: captured = processed + sum of dropped + in_flight.
 
-    ``percentiles`` gives p50, p90, p99 and max in milliseconds of each stage of `Timing`, over the latest 4096 frames.
+    Args:
+        captured: Frames that came from the source, readable or not.
+        processed: Those that gave a result.
+        dropped: Those that gave none, by cause: "overwritten" (a newer one came before this one was taken), "stale" (a
+            newer one came before this one's result was taken), "decode_error", "inference_error", "shutdown".
+        in_flight: Those that are between capture and result.
+        percentiles: p50, p90, p99 and max in milliseconds of each stage of `Timing`, over the latest 4096 results;
+            ``total_ms`` is the age of a frame when its result is there.
+        state: What the camera does.
+        reconnects: How often it came back after it was lost.
+        stalls: How often it gave no frame for too long.
+        sinks: By name.
     """
 
     captured: int
@@ -27,6 +57,10 @@ class Stats:
     dropped: Mapping[str, int]
     in_flight: int
     percentiles: Mapping[str, Mapping[str, float]]
+    state: State = "starting"
+    reconnects: int = 0
+    stalls: int = 0
+    sinks: Mapping[str, SinkStats] = field(default_factory=dict)
 
 
 class Books:

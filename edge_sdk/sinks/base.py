@@ -2,26 +2,53 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from abc import ABC, abstractmethod
+from typing import TypeVar
 
-from edge_sdk.result import Result
+from edge_sdk.result import Event, Result
+
+S = TypeVar("S", bound="Sink")
 
 
-class Sink(Protocol):
-    """Takes each result of a run; a context manager."""
+class Sink(ABC):
+    """Takes each result of a run; a context manager.
 
+    Given to `Camera.detect`, a sink lives behind a queue of its own in a thread of its own: `put`, `event` and `close`
+    are called from that one thread, and may take their time. Results that find the queue full push the oldest out.
+
+    Attributes:
+        name: What it is called in the accounting and in messages, credentials removed.
+        wants_image: Whether `put` looks at ``result.frame.image``. A sink that does not is given an empty picture, so
+            that its queue holds no camera buffers.
+        complete: Of a source that is read without loss, every result is waited for; a sink over a network, which
+            shows what is now, is better off without.
+    """
+
+    name: str = "sink"
+    wants_image: bool = False
+    complete: bool = False
+
+    @abstractmethod
     def put(self, result: Result) -> None:
-        """Takes one result. The frame's image is a reused buffer: keep a copy, not the array.
+        """Takes one result. The frame's image belongs to the camera: it may be read, never written.
 
         Raises:
-            SinkError: It could not be written.
+            SinkError: This one could not be written; the next may be.
         """
-        ...
 
+    def event(self, event: Event) -> None:  # noqa: B027  most sinks have no use for it
+        """Takes a change of the camera's state."""
+
+    @abstractmethod
     def close(self) -> None:
-        """Finishes what is written; may be called twice."""
-        ...
+        """Finishes what is written; may be called twice.
 
-    def __enter__(self) -> Sink: ...
+        Raises:
+            SinkError: It could not be finished.
+        """
 
-    def __exit__(self, *exc: object) -> None: ...
+    def __enter__(self: S) -> S:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()

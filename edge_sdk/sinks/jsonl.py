@@ -13,13 +13,14 @@ from typing import IO, Any
 from edge_sdk.errors import SinkError, one_line
 from edge_sdk.models.labels import name_of
 from edge_sdk.result import Result
+from edge_sdk.sinks.base import Sink
 
 
 def as_record(result: Result, class_names: Sequence[str]) -> dict[str, Any]:
     """A result as plain values: what ``edge-sdk detect --json`` prints for each frame.
 
     Keys: frame, source, captured_ns, detections (xyxy in source pixels, confidence, class_id, class_name, track_id,
-    and landmarks where the model has them), timing in milliseconds, power.
+    and landmarks where the model has them), timing in milliseconds, power, counts of zones and lines.
     """
     detections = []
     for found in result.detections:
@@ -40,10 +41,11 @@ def as_record(result: Result, class_names: Sequence[str]) -> dict[str, Any]:
         "detections": detections,
         "timing": {name: round(value, 3) for name, value in asdict(result.timing).items()},
         "power": None if result.power is None else asdict(result.power),
+        "counts": dict(result.counts),
     }
 
 
-class JsonlSink:
+class JsonlSink(Sink):
     """Writes one JSON object a line; each line is flushed, so that a cut-off run loses none.
 
     Args:
@@ -51,7 +53,10 @@ class JsonlSink:
         class_names: Names by class id.
     """
 
+    complete = True
+
     def __init__(self, path: str | Path, class_names: Sequence[str]) -> None:
+        self.name = f"jsonl:{path}"
         self._names = class_names
         self._stack = ExitStack()
         self._file: IO[str]
@@ -72,12 +77,6 @@ class JsonlSink:
     def close(self) -> None:
         with _as_sink_errors():
             self._stack.close()
-
-    def __enter__(self) -> JsonlSink:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
 
 @contextmanager

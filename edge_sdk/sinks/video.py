@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edge_sdk.errors import SinkError, UsageError, one_line
 from edge_sdk.files import replacing
 from edge_sdk.result import Result
+from edge_sdk.sinks.base import Sink
 from edge_sdk.sinks.draw import draw
 from edge_sdk.sources.capture import quiet_opencv
 from edge_sdk.sources.files import PHOTO_SUFFIXES
@@ -26,7 +27,7 @@ _PHOTOS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 _RESERVE_BYTES = 4 << 20
 
 
-class VideoSink:
+class VideoSink(Sink):
     """Writes an annotated video; it appears under its name when it is whole.
 
     As a context manager it keeps what was recorded when the block ends or is asked to stop (Ctrl-C, SystemExit): that
@@ -44,7 +45,11 @@ class VideoSink:
         UsageError: `fps` is not above 0.
     """
 
+    wants_image = True
+    complete = True
+
     def __init__(self, path: Path, class_names: Sequence[str], fps: float, *, live: bool = False) -> None:
+        self.name = f"video:{path}"
         if path.suffix.lower() not in _CODECS:
             raise SinkError(f"{path}: a video ends in {', '.join(_CODECS)}")
         if not 0 < fps < math.inf:
@@ -132,9 +137,6 @@ class VideoSink:
         if writer is not None and keep:
             raise fault
 
-    def __enter__(self) -> VideoSink:
-        return self
-
     def __exit__(self, *exc: object) -> None:
         failed = any(isinstance(one, Exception) for one in exc)  # KeyboardInterrupt and SystemExit are none
         self._finish(keep=not failed)
@@ -159,7 +161,7 @@ def _readable(path: Path) -> bool:
             video.release()
 
 
-class PhotoSink:
+class PhotoSink(Sink):
     """Writes annotated photos: one file, which shows the latest, or one a frame into a folder.
 
     Args:
@@ -170,7 +172,11 @@ class PhotoSink:
         SinkError: The folder cannot be made.
     """
 
+    wants_image = True
+    complete = True
+
     def __init__(self, path: Path, class_names: Sequence[str]) -> None:
+        self.name = f"photos:{path}"
         self._path = path
         self._names = class_names
         self._folder = path.suffix.lower() not in _PHOTOS
@@ -201,12 +207,6 @@ class PhotoSink:
 
     def close(self) -> None:
         """Every photo is already whole."""
-
-    def __enter__(self) -> PhotoSink:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
 
 def picture_sink(

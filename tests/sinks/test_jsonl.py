@@ -31,7 +31,7 @@ def two(**more) -> Detections:
 
 def test_a_line_has_the_keys_of_the_design(make_result: MakeResult) -> None:
     record = as_record(make_result(IMAGE, two(), id=12, source="rtsp://***@cam/1"), NAMES)
-    assert list(record) == ["frame", "source", "captured_ns", "detections", "timing", "power"]
+    assert list(record) == ["frame", "source", "captured_ns", "detections", "timing", "power", "counts"]
     assert (record["frame"], record["source"], record["captured_ns"]) == (12, "rtsp://***@cam/1", 7_000_000_000)
     assert record["power"] is None
     assert record["timing"] == {
