@@ -2,40 +2,66 @@
 
 from __future__ import annotations
 
-import logging
 import threading
-import time
 import weakref
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
+from edge_sdk.backends.base import cores
 from edge_sdk.detector import Detector
 from edge_sdk.device import system_root
-from edge_sdk.errors import BackendError, BadFrameError, SourceError, SourceNotFoundError, UsageError
+from edge_sdk.errors import UsageError
 from edge_sdk.models.card import ModelCard
+from edge_sdk.pipeline.after import After
 from edge_sdk.pipeline.books import Books, Stats
-from edge_sdk.pipeline.mailbox import Mailbox
-from edge_sdk.result import Frame, Result, Timing
-from edge_sdk.sources.base import Request, Source, find_cameras, open_source
+from edge_sdk.pipeline.life import Life
+from edge_sdk.pipeline.loop import Loop
+from edge_sdk.pipeline.opening import Opener, Opening, is_open
+from edge_sdk.pipeline.outlets import Outlets
+from edge_sdk.pipeline.supervisor import Reconnect, Supervisor
+from edge_sdk.result import Event, Result, State
+from edge_sdk.sinks.base import Sink
+from edge_sdk.sources.base import Request, Source
 
-log = logging.getLogger("edge_sdk")
+if TYPE_CHECKING:
+    from edge_sdk.tracking import Tracker
+    from edge_sdk.zones import Counters, Line, Zone
+
+Mode = Literal["latency", "throughput", "eco"]
+Policy = Literal["auto", "newest", "every"]
 
 _CONFIDENCE = 0.25
 
-# A capture thread that does not end within this is stuck in its driver; it is a daemon and is left behind.
-_JOIN_S = 5.0
+# How long the end of a run waits: for the frame that is being read; for what sinks have still to write, after the
+# source's own end; and for the same after somebody ended the run, who waits too.
+_LAST_FRAME_S, _DRAIN_S, _HURRY_S = 0.3, 60.0, 0.7
 
 
 class Camera:
-    """Detects in the pictures of a source, newest first.
+    """Detects in the pictures of a source.
 
-    Files are read to the last frame. Of a live source the newest frame is processed; those that came meanwhile are
-    counted in `stats` as overwritten.
+    Of a live source the newest frame is worked on; those that came meanwhile are counted in `stats` as overwritten. A
+    live source that is lost is opened again. Files are read to the last frame.
 
     Args:
-        source: A camera's index or path, ``csi:0``, a URL, a photo, a video, a folder, a glob, ``demo``, or an open
-            source, which the camera then closes; None is the first camera found.
+        source: A camera's index or path, ``csi:0``, a URL, a photo, a video, a folder, a glob, ``demo``, an open
+            source, which the camera then closes, or a function that opens one, and again after it was lost; None is
+            the first camera found.
         model: As `Detector` takes it, or a `Detector`, which several cameras may share and which stays open.
+        mode: ``latency`` overlaps the stages, on all cores. ``throughput`` does too, and lets a result wait for its
+            caller rather than make a fresher one. ``eco`` does one thing at a time, on one core: the least work a
+            frame. A detector that is given open keeps its own threads.
+        policy: Which frames are worked on: ``newest`` drops those that are not taken in time, ``every`` waits, as for
+            files; ``auto`` is newest for live sources.
+        reconnect: How a live source that was lost is opened again; False lets the run fail instead.
+        track: Give boxes ids from frame to frame: True, or a `Tracker`.
+        zones: Count the boxes inside each.
+        lines: Count the tracks that cross each; wants `track`.
+        blur_faces: Hide faces from every sink: True where the model finds faces itself, or a model that does. The
+            caller's own results are not changed.
+        on_event: Called at each change of `state`, in the thread that makes it.
         width, height, fps: What a camera is asked for; None is its default.
         backend, confidence, iou, classes, threads, head, card, options: As `Detector` takes them.
 
@@ -48,9 +74,17 @@ class Camera:
 
     def __init__(
         self,
-        source: str | int | Path | Source | None = None,
+        source: str | int | Path | Source | Opener | None = None,
         model: str | Path | Detector | None = None,
         *,
+        mode: Mode = "latency",
+        policy: Policy = "auto",
+        reconnect: bool | Reconnect = True,
+        track: bool | Tracker = False,
+        zones: Sequence[Zone] = (),
+        lines: Sequence[Line] = (),
+        blur_faces: bool | str | Path | Detector = False,
+        on_event: Callable[[Event], object] | None = None,
         backend: str = "auto",
         confidence: float = _CONFIDENCE,
         iou: float | None = None,
@@ -63,20 +97,22 @@ class Camera:
         height: int | None = None,
         fps: float | None = None,
     ) -> None:
-        self._books = Books()
-        self._entered = False
-        self._loop = threading.Lock()  # held while somebody detects
-        self._owns_detector = not isinstance(model, Detector)
-        if source is not None and not isinstance(source, (str, int, Path)) and not hasattr(source, "read"):
-            raise UsageError(f"a source is a name, a camera's index or an open source, not {type(source).__name__}")
+        _check_choice("mode", mode, ("latency", "throughput", "eco"))
+        _check_choice("policy", policy, ("auto", "newest", "every"))
         request = Request(width=width, height=height, fps=fps, root=system_root())
-        self._timeout_s = request.timeout_s
+        opening = Opening(source, request)
         if isinstance(model, Detector):
             _refuse_detector_options(
                 backend=backend != "auto", confidence=confidence != _CONFIDENCE, iou=iou is not None,
                 classes=classes is not None, threads=threads is not None, head=head is not None, card=card is not None,
                 options=bool(options),
             )  # fmt: skip
+        self._mode = mode
+        self._books = Books()
+        self._entered = False
+        self._running = threading.Lock()  # held while somebody detects
+        self._owns_detector = not isinstance(model, Detector)
+        self._outlets = Outlets((), lossless=False)
         # The model first: while it loads, the frames of an open camera would grow old.
         try:
             self.detector = (
@@ -88,31 +124,93 @@ class Camera:
                     confidence=confidence,
                     iou=iou,
                     classes=classes,
-                    threads=threads,
+                    threads=1 if threads is None and mode == "eco" else threads,
                     head=head,
                     card=card,
                     options=options,
                 )
             )
         except BaseException:
-            if source is not None and not isinstance(source, (str, int, Path)):
-                source.close()
+            if is_open(source):
+                opening.open().close()
             raise
+        self._face_detector: Detector | None = None
         try:
-            self.source = _open(source, request)
+            self._hide_faces = self._face_blur(blur_faces)
+            opened = opening.open()
+            try:
+                self._after = After(track, zones, lines, fps=opened.fps, live=opened.live)
+            except BaseException:
+                opened.close()
+                raise
         except BaseException:
-            if self._owns_detector:
-                self.detector.close()
+            if is_open(source):
+                opening.open().close()
+            self._close_detectors()
             raise
+        self._newest = opened.live if policy == "auto" else policy == "newest"
+        self._life = Life(opened.name)
+        if on_event is not None:
+            self._life.listen(on_event)
+        self._supervisor = Supervisor(
+            opened,
+            self._books,
+            self._life,
+            newest=self._newest,
+            reopen=opening.open if reconnect is not False and opening.again else None,
+            is_back=opening.is_back,
+            policy=reconnect if isinstance(reconnect, Reconnect) else None,
+            timeout_s=request.timeout_s,
+        )
         # A camera that nobody closes frees its device when it is dropped.
-        self._finalizer = weakref.finalize(self, self.source.close)
+        self._finalizer = weakref.finalize(self, self._supervisor.close)
+
+    def _face_blur(self, wanted: bool | str | Path | Detector) -> Callable[[Result], Result] | None:
+        if wanted is False:
+            return None
+        from edge_sdk.blur import MOST_CONFIDENCE, FaceBlur
+
+        if isinstance(wanted, (str, Path)):
+            self._face_detector = Detector(wanted, confidence=MOST_CONFIDENCE)
+        own = self.detector
+        faces = wanted if isinstance(wanted, Detector) else self._face_detector
+        return FaceBlur(own.class_names, faces, classes=own.classes, confidence=own.confidence)
+
+    @property
+    def counters(self) -> Counters | None:
+        """What counts in zones and across lines, where there are any; `sinks.draw` draws it."""
+        return self._after.counters
+
+    @property
+    def source(self) -> Source:
+        """The open source; another one after each reconnection."""
+        return self._supervisor.source
+
+    @property
+    def state(self) -> State:
+        """What the camera is doing."""
+        return self._life.state
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """The latest 256 changes of `state`, oldest first."""
+        return self._life.events
 
     @property
     def stats(self) -> Stats:
-        """The accounting so far."""
-        return self._books.stats()
+        """The accounting so far, of all runs; `sinks` is that of the latest."""
+        life = self._life
+        return replace(
+            self._books.stats(),
+            state=life.state,
+            reconnects=life.reconnects,
+            stalls=life.stalls,
+            sinks=self._outlets.stats(),
+        )
 
-    def detect(self, *, frames: int | None = None, seconds: float | None = None) -> Iterator[Result]:
+    def detect(
+        self, *, frames: int | None = None, seconds: float | None = None, sinks: Sequence[Sink] = ()
+    ) -> Iterator[Result]:
         """Yields a result for each processed frame, until the source ends or the camera is closed.
 
         Outside a ``with`` the camera closes when the iterator ends or is dropped.
@@ -120,123 +218,64 @@ class Camera:
         Args:
             frames: Stop after this many results.
             seconds: Stop after this long.
+            sinks: Get each result too, each at its own pace in a thread of its own, and are closed at the end. One
+                that fails costs itself results: see ``stats.sinks``.
 
         Raises:
-            SourceError: The source failed.
-            BackendError: The engine failed.
+            SourceError: The source failed for good; with the first cause.
+            BackendError, ModelError: The engine or the head failed many times in a row.
             UsageError: The camera is closed or already detecting, or a bound is not above 0.
         """
         for name, bound in (("frames", frames), ("seconds", seconds)):
             if bound is not None and not bound > 0:
                 raise UsageError(f"{name} must be above 0, not {bound}")
-        if self._is_closed():
+        if self._supervisor.closed:
             raise UsageError("the camera is closed; make another")
-        if self._loop.locked():
+        if self._running.locked():
             raise _already_detecting()
-        return self._results(frames, seconds)
+        return self._results(frames, seconds, sinks)
 
-    def _results(self, frames: int | None, seconds: float | None) -> Iterator[Result]:
-        if not self._loop.acquire(blocking=False):  # two iterators were made before either began
+    def _results(self, frames: int | None, seconds: float | None, sinks: Sequence[Sink]) -> Iterator[Result]:
+        if not self._running.acquire(blocking=False):  # two iterators were made before either began
             raise _already_detecting()
-        end = None if seconds is None else time.monotonic() + seconds
-        count = 0
-        reading = self._live_frames() if self.source.live else self._frames(threading.Event())
+        outlets = self._outlets = Outlets(sinks, lossless=not self._newest, change=self._hide_faces)
+        self._life.listen(outlets.event)
+        finished = False
         try:
-            for frame in reading:
-                result = self._process(frame)
-                if result is None:
-                    return
-                yield result
-                count += 1
-                if (frames is not None and count >= frames) or (end is not None and time.monotonic() >= end):
-                    return
-        finally:
-            reading.close()
-            self._loop.release()
-            if not self._entered:
-                self.close()
-
-    def _process(self, frame: Frame) -> Result | None:
-        """The frame's result; None when the camera was closed meanwhile, from this thread or another."""
-        detector = self.detector
-        began = time.monotonic_ns()
-        if self._is_closed():
-            self._books.dropped("shutdown")
-            return None
-        try:
-            with detector.lock:
-                prepared = detector.prepare(frame.image, detector.own)
-                ready = time.monotonic_ns()
-                outputs = detector.infer(prepared)
-                inferred = time.monotonic_ns()
-                detections = detector.decode(outputs, prepared)
-        except BaseException as error:
-            if isinstance(error, BackendError) and self._is_closed():  # with its detector
-                self._books.dropped("shutdown")
-                return None
-            self._books.dropped("inference_error")
-            raise
-        done = time.monotonic_ns()
-        timing = Timing(
-            wait_ms=(began - frame.captured_ns) / 1e6,
-            preprocess_ms=(ready - began) / 1e6,
-            infer_ms=(inferred - ready) / 1e6,
-            decode_ms=(done - inferred) / 1e6,
-            total_ms=(done - frame.captured_ns) / 1e6,
-        )
-        self._books.processed(timing)
-        return Result(frame, detections, timing)
-
-    def _frames(self, stop: threading.Event) -> Generator[Frame]:
-        """The frames that can be read, until the source ends or is to stop; the others are counted and reported."""
-        while not stop.is_set():
+            self._supervisor.start()
+            loop = Loop(
+                self.detector,
+                self._supervisor,
+                self._books,
+                newest=self._newest,
+                fresh=self._mode == "latency",
+                overlap=self._mode != "eco" and cores() > 1,
+                after=self._after,
+            )
+            results = loop.results(frames, seconds)
             try:
-                frame = self.source.read()
-            except BadFrameError as error:
-                self._books.captured()
-                self._books.dropped("decode_error")
-                log.warning("%s", error)
-                continue
-            if frame is None:
-                return
-            self._books.captured()
-            yield frame
-
-    def _live_frames(self) -> Generator[Frame]:
-        mailbox: Mailbox[Frame] = Mailbox()
-        stop = threading.Event()
-
-        def capture() -> None:
-            try:
-                for frame in self._frames(stop):
-                    if mailbox.put(frame):
-                        self._books.dropped("overwritten")
-                mailbox.close()
-            except BaseException as error:  # noqa: BLE001  it is raised in the loop that reads the mailbox
-                mailbox.close(error)
-            if stop.is_set():  # perhaps long after: a driver may keep a read for as long as it likes
-                self._books.dropped("shutdown", int(mailbox.abandon()))
-
-        thread = threading.Thread(target=capture, name="edge-sdk-capture", daemon=True)
-        thread.start()
-        try:
-            while True:
-                try:
-                    frame = mailbox.take(self._timeout_s)
-                except TimeoutError:
-                    raise SourceError(
-                        f"{self.source.name}: no frame for {self._timeout_s:g} s; check the cable or the network"
-                    ) from None
-                if frame is None:
-                    return
-                yield frame
+                for result in results:
+                    outlets.put(result)
+                    yield result
+                    if outlets.finished:
+                        break
+            finally:
+                results.close()
+            finished = True
         finally:
-            stop.set()
-            thread.join(_JOIN_S)
-            self._books.dropped("shutdown", int(mailbox.abandon()))
+            self._end(outlets, finished)
 
-    def _is_closed(self) -> bool:
-        return not self._finalizer.alive
+    def _end(self, outlets: Outlets, finished: bool) -> None:
+        if self._newest:  # files are read on where this run ended
+            self._supervisor.stop(_LAST_FRAME_S)
+        if not finished:
+            self._books.settle(waiting=len(self._supervisor.mailbox))
+        self._life.change("stopped")
+        self._life.unlisten(outlets.event)
+        outlets.close(_DRAIN_S if finished else _HURRY_S)
+        self._running.release()
+        if not self._entered:
+            self.close()
 
     def close(self) -> None:
         """Frees the camera, and the detector unless it was given; may be called twice, and from any thread.
@@ -244,8 +283,13 @@ class Camera:
         A loop over `detect` ends after the result that it is at.
         """
         self._finalizer()
+        self._close_detectors()
+
+    def _close_detectors(self) -> None:
         if self._owns_detector:
             self.detector.close()
+        if self._face_detector is not None:
+            self._face_detector.close()
 
     def __enter__(self) -> Camera:
         self._entered = True
@@ -255,32 +299,19 @@ class Camera:
         self.close()
 
     def __repr__(self) -> str:
-        return f"Camera({self.source.name!r}, {self.detector!r})"
+        return f"Camera({self.source.name!r}, {self.detector!r}, {self.state})"
 
 
 def _already_detecting() -> UsageError:
     return UsageError("the camera is already detecting; several cameras may share one detector")
 
 
+def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise UsageError(f"{name} is {', '.join(choices)}, not {value!r}")
+
+
 def _refuse_detector_options(**given: bool) -> None:
     named = [name for name, is_given in given.items() if is_given]
     if named:
         raise UsageError(f"{', '.join(named)}: an open Detector was given, which has its own; set it there")
-
-
-def _open(source: str | int | Path | Source | None, request: Request) -> Source:
-    if source is None:
-        found = find_cameras(request.root)
-        if not found:
-            raise SourceNotFoundError(
-                "no camera found on this machine; attach one, or name a source: a file, a folder, an RTSP URL or 'demo'"
-            )
-        source = found[0].spec
-        log.info("camera: %s (%s)", found[0].spec, found[0].label)
-    if not isinstance(source, (str, int, Path)):
-        return source
-    opened = open_source(source, request)
-    if opened.total is not None and (request.width, request.height, request.fps) != (None, None, None):
-        opened.close()
-        raise UsageError(f"width, height and fps are asked of a camera; {opened.name} is none")
-    return opened

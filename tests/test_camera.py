@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 import edge_sdk
-from edge_sdk.errors import BadFrameError, SourceError, SourceNotFoundError, UsageError
+from edge_sdk.errors import BackendError, BadFrameError, SourceError, SourceNotFoundError, UsageError
+from edge_sdk.pipeline.failures import IN_A_ROW
 from edge_sdk.testing.fake_source import FakeSource
 
 
@@ -174,7 +175,7 @@ def test_closing_inside_the_loop_ends_it(yolox: Path, picture: np.ndarray, live:
         time.sleep(0.05)  # a newer frame is waiting by now
         camera.close()
     assert count == 1
-    assert set(camera.stats.dropped) <= {"overwritten", "shutdown"}
+    assert set(camera.stats.dropped) <= {"overwritten", "stale", "shutdown"}
     assert camera.stats.in_flight == 0
 
 
@@ -185,7 +186,7 @@ def test_closing_from_another_thread_ends_the_loop(yolox: Path, picture: np.ndar
         if number == 2:
             closing.start()
     closing.join()
-    assert set(camera.stats.dropped) <= {"overwritten", "shutdown"}
+    assert set(camera.stats.dropped) <= {"overwritten", "stale", "shutdown"}
     assert camera.stats.in_flight == 0
 
 
@@ -195,7 +196,7 @@ def test_what_was_overwritten_is_not_in_flight_while_a_frame_is_worked_on(
     with edge_sdk.Camera(FakeSource(_forever(picture), fps=400, live=True), detector) as camera:
         for _result in camera.detect(frames=3):
             time.sleep(0.1)
-            assert camera.stats.in_flight <= 2  # one waits; one may be about to be counted
+            assert camera.stats.in_flight <= 3  # one waits, one is run ahead, one may be about to be counted
             assert camera.stats.dropped["overwritten"] > 2
 
 
@@ -228,7 +229,7 @@ def test_a_frame_that_a_driver_gives_too_late_is_counted(
             back.set()
             return frame
 
-    monkeypatch.setattr("edge_sdk.camera._JOIN_S", 0.05)
+    monkeypatch.setattr("edge_sdk.camera._LAST_FRAME_S", 0.05)
     with edge_sdk.Camera(Stuck(_forever(picture), fps=100, live=True), detector) as camera:
         assert len(list(camera.detect(frames=1))) == 1
         back.clear()
@@ -253,15 +254,41 @@ def test_a_bound_that_means_nothing_is_refused(highway: Path, detector: edge_sdk
         camera.detect(**bound)
 
 
-def test_a_failing_inference_is_counted(highway: Path, yolox: Path) -> None:
+def test_the_same_failure_many_times_in_a_row_is_raised_and_every_one_is_counted(highway: Path, yolox: Path) -> None:
     with edge_sdk.Camera(highway, yolox) as camera:
         results = camera.detect()
         next(results)
         camera.detector.session.close()
-        with pytest.raises(edge_sdk.EdgeSdkError):
-            next(results)
-        assert camera.stats.dropped == {"inference_error": 1}
-        assert camera.stats.in_flight == 0
+        with pytest.raises(BackendError, match="the session is closed"):
+            list(results)
+        assert camera.stats.dropped["inference_error"] == IN_A_ROW
+    assert camera.stats.in_flight == 0
+
+
+@pytest.mark.parametrize("mode", ["latency", "throughput", "eco"])
+def test_one_failing_inference_costs_its_frame_alone(
+    highway: Path, yolox: Path, mode: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with edge_sdk.Camera(highway, yolox, mode=mode) as camera:
+        run, calls = camera.detector.session.run, iter(range(1000))
+
+        def fails_at_times(feeds):
+            if next(calls) % 4 == 1:
+                raise BackendError("the engine hiccuped")
+            return run(feeds)
+
+        camera.detector.session.run = fails_at_times
+        ids = [result.frame.id for result in camera.detect()]
+    assert ids == [number for number in range(38) if number % 4 != 1]
+    assert camera.stats.dropped == {"inference_error": 38 - len(ids)}
+    assert "frame 1: no result: the engine hiccuped" in caplog.text
+
+
+def test_where_every_picture_fails_the_error_is_raised_however_few_they_are(bear: Path, yolox: Path) -> None:
+    camera = edge_sdk.Camera(bear, yolox)
+    camera.detector.session.close()
+    with pytest.raises(BackendError):
+        list(camera.detect())
 
 
 def _forever(picture: np.ndarray):

@@ -79,7 +79,7 @@ class Books:
             self._captured += 1
 
     def dropped(self, cause: str, count: int = 1) -> None:
-        """Frames that will give no result: "overwritten", "decode_error", "inference_error", "shutdown"."""
+        """Frames that will give no result: see `Stats`."""
         if count:
             with self._lock:
                 self._dropped[cause] += count
@@ -89,6 +89,11 @@ class Books:
         with self._lock:
             self._processed += 1
             self._timings.append(timing)
+
+    def settle(self, waiting: int) -> None:
+        """The run was cut off, perhaps between two counts: what is in flight and does not wait is dropped."""
+        stats = self.stats()
+        self.dropped("shutdown", stats.in_flight - waiting)
 
     def stats(self) -> Stats:
         """The figures so far."""

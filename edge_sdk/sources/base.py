@@ -7,17 +7,21 @@ OpenCV is imported when it opens.
 from __future__ import annotations
 
 import importlib
+import logging
 import math
 import pkgutil
 import re
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Protocol
 
-from edge_sdk.errors import SourceError, SourceNotFoundError, UsageError
+from edge_sdk.errors import SourceError, SourceNotFoundError, UsageError, one_line
 from edge_sdk.result import Frame
+
+_log = logging.getLogger("edge_sdk")
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class Request:
         fps: Frames a second.
         timeout_s: To open, and to wait for one frame of a live source.
         root: Of /dev and /sys, for captured trees.
+        cancelled: Makes an opening that is under way give up soon, with a SourceError, when it is set.
 
     Raises:
         UsageError: A size, the rate or the time limit is not above 0.
@@ -40,12 +45,22 @@ class Request:
     fps: float | None = None
     timeout_s: float = 5.0
     root: Path = field(default_factory=lambda: Path("/"))
+    cancelled: threading.Event | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("width", "height", "fps", "timeout_s"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise UsageError(f"{name} must be above 0, not {value}")
+
+    def check_wanted(self, name: str) -> None:
+        """Raises SourceError when the opening was cancelled.
+
+        Args:
+            name: Of the source, for the message.
+        """
+        if self.cancelled is not None and self.cancelled.is_set():
+            raise SourceError(f"{name}: the opening was cancelled")
 
 
 @dataclass(frozen=True)
@@ -86,12 +101,15 @@ class Source(Protocol):
         ...
 
     def close(self) -> None:
-        """Free the device; may be called twice. A blocked `read` returns soon."""
+        """Free the device; may be called twice. A blocked `read` in another thread returns None soon."""
         ...
 
 
 class Kind(Protocol):
     """One kind of source, open or not.
+
+    One of which it can be told cheaply whether a source that was lost is there again also has
+    ``present(spec: str, request: Request) -> bool | None``; see `is_back`.
 
     Attributes:
         name: What it is called.
@@ -165,6 +183,29 @@ def open_source(spec: str | int | Path, request: Request | None = None) -> Sourc
     if not exists:
         raise SourceNotFoundError(f"{without_credentials(text)}: no such file, folder or camera; there are {examples}")
     raise SourceError(f"{without_credentials(text)}: not something to take pictures from; there are {examples}")
+
+
+def is_back(spec: str | int | Path, request: Request | None = None) -> bool | None:
+    """Whether a source that was lost seems to be there again: a look of half a second at most, not an opening.
+
+    It waits for nothing that a server may never say, sends no credentials and never raises. A server may be there
+    while its stream is not, so that the opening still fails; a change from False to True is what tells something.
+
+    Args:
+        spec: As `open_source` takes it.
+        request: As it takes it too.
+
+    Returns:
+        None where that cannot be told without opening it.
+    """
+    text, request = str(spec), request or Request()
+    try:
+        chosen = next((kind for kind in kinds().values() if kind.claims(text)), None)
+        present: Callable[[str, Request], bool | None] | None = getattr(chosen, "present", None)
+        return None if present is None else present(text, request)
+    except Exception as error:  # noqa: BLE001  whoever waits for a source goes on waiting
+        _log.debug("%s: cannot be looked for: %s", without_credentials(text), one_line(error))
+        return None
 
 
 def without_credentials(url: str) -> str:

@@ -90,7 +90,7 @@ def test_a_capture_thread_and_a_loop_account_for_every_frame(frames: int) -> Non
             books.captured()
             if number % 7 == 3:
                 books.dropped("decode_error")
-            elif box.put(number):
+            elif box.put(number) is not None:
                 books.dropped("overwritten")
         box.close()
 

@@ -1,4 +1,4 @@
-"""One slot between a capture thread and its reader."""
+"""Between a thread that makes and one that takes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from edge_sdk.errors import SourceError
 from edge_sdk.pipeline.mailbox import Mailbox
@@ -18,7 +18,7 @@ SOON_S = 30.0  # what should come at once; a busy machine may take its time
 
 def test_the_newest_item_wins_and_who_puts_it_hears_of_the_other() -> None:
     box: Mailbox[int] = Mailbox()
-    assert [box.put(item) for item in range(5)] == [False, True, True, True, True]
+    assert [box.put(item) for item in range(5)] == [None, 0, 1, 2, 3]
     assert box.take(0) == 4
 
 
@@ -28,7 +28,7 @@ def test_an_item_is_handed_over_once() -> None:
     assert box.take(0) == "one"
     with pytest.raises(TimeoutError):
         box.take(0)
-    assert not box.put("two")
+    assert box.put("two") is None
 
 
 def test_an_item_that_looks_like_nothing_is_an_item() -> None:
@@ -116,40 +116,101 @@ def test_the_first_closing_counts() -> None:
     assert box.take() is None
 
 
-def test_abandoning_says_whether_something_was_left() -> None:
+def test_what_is_put_after_closing_comes_back() -> None:
     box: Mailbox[int] = Mailbox()
-    assert not box.abandon()
+    box.close()
+    assert box.put(1) == 1
+    assert box.take() is None
+
+
+def test_abandoning_closes_and_returns_what_was_left() -> None:
+    box: Mailbox[int] = Mailbox(3)
+    for item in range(3):
+        box.put(item)
+    assert box.abandon() == [0, 1, 2]
+    assert box.abandon() == []
+    assert box.over
+    assert box.take() is None
+
+
+def test_without_loss_who_puts_waits_for_room() -> None:
+    box: Mailbox[int] = Mailbox(2, newest=False)
+    came_back: list[int | None] = []
+
+    def put() -> None:
+        came_back.extend(box.put(item) for item in range(6))
+        box.close()
+
+    thread = threading.Thread(target=put, daemon=True)
+    thread.start()
+    assert [box.take(SOON_S) for _ in range(7)] == [0, 1, 2, 3, 4, 5, None]
+    thread.join(SOON_S)
+    assert came_back == [None] * 6
+
+
+def test_closing_lets_who_waits_for_room_go_with_the_item() -> None:
+    box: Mailbox[int] = Mailbox(1, newest=False)
     box.put(1)
-    assert box.abandon()
-    assert not box.abandon()
-    with pytest.raises(TimeoutError):
-        box.take(0)
+    came_back: list[int | None] = []
+    thread = threading.Thread(target=lambda: came_back.append(box.put(2)), daemon=True)
+    thread.start()
+    time.sleep(0.02)  # it waits by now; where it does not, closing comes first, with the same end
+    assert box.abandon() == [1]
+    thread.join(SOON_S)
+    assert came_back == [2]
+
+
+def test_what_was_taken_but_not_used_can_be_put_back_in_front() -> None:
+    box: Mailbox[int] = Mailbox(2, newest=False)
+    for item in (3, 4):
+        box.put(item)
+    box.put_back([1, 2])
+    assert [box.take(0) for _ in range(4)] == [1, 2, 3, 4]
+
+
+def test_waiting_ends_with_nothing_once_there_is_another_reason() -> None:
+    box: Mailbox[int] = Mailbox()
+    enough = threading.Event()
+    got: list[int | None] = []
+    thread = threading.Thread(target=lambda: got.append(box.take(unless=enough.is_set)), daemon=True)
+    thread.start()
+    enough.set()
+    box.wake()
+    thread.join(SOON_S)
+    assert got == [None]
+    box.put(1)
+    assert box.take(unless=enough.is_set) == 1  # what is there is handed over all the same
 
 
 class AnyOrder(RuleBasedStateMachine):
-    """Every order of calls from one thread, against what a mailbox is: the last item put and not yet taken."""
+    """Every order of calls from one thread, against what a mailbox is: a queue that keeps the newest items."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.box: Mailbox[int] = Mailbox()
-        self.left: int | None = None
-        self.put_count = self.taken = self.thrown = self.lost = 0
+    @initialize(capacity=st.integers(1, 3), newest=st.booleans())
+    def make(self, capacity: int, newest: bool) -> None:
+        self.box: Mailbox[int] = Mailbox(capacity, newest=newest)
+        self.capacity, self.newest = capacity, newest
+        self.left: list[int] = []
+        self.put_count = self.gone = 0
         self.closed = False
         self.fault: Exception | None = None
 
+    @precondition(lambda self: self.closed or self.newest or len(self.left) < self.capacity)
     @rule()
     def put(self) -> None:
-        replaced = self.left is not None
-        assert self.box.put(self.put_count) == replaced
-        self.lost += replaced
-        self.left = self.put_count
-        self.put_count += 1
+        item, self.put_count = self.put_count, self.put_count + 1
+        back = self.box.put(item)
+        if self.closed:
+            assert back == item
+        else:
+            self.left.append(item)
+            assert back == (self.left.pop(0) if len(self.left) > self.capacity else None)
+        self.gone += back is not None
 
     @rule()
     def take(self) -> None:
-        if self.left is not None:
-            assert self.box.take(0) == self.left
-            self.left, self.taken = None, self.taken + 1
+        if self.left:
+            assert self.box.take(0) == self.left.pop(0)
+            self.gone += 1
         elif not self.closed:
             with pytest.raises(TimeoutError):
                 self.box.take(0)
@@ -161,9 +222,10 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule()
     def abandon(self) -> None:
-        assert self.box.abandon() == (self.left is not None)
-        self.thrown += self.left is not None
-        self.left = None
+        assert self.box.abandon() == self.left
+        self.gone += len(self.left)
+        self.left = []
+        self.closed = True
 
     @precondition(lambda self: not self.closed)
     @rule(fault=st.sampled_from([None, SourceError("x"), ValueError("y")]))
@@ -173,7 +235,10 @@ class AnyOrder(RuleBasedStateMachine):
 
     @invariant()
     def every_item_is_somewhere_once(self) -> None:
-        assert self.put_count == self.taken + self.lost + self.thrown + (self.left is not None)
+        if hasattr(self, "box"):
+            assert self.put_count == self.gone + len(self.left)
+            assert len(self.box) == len(self.left)
+            assert self.box.over == (self.closed and not self.left)
 
 
 AnyOrder.TestCase.settings = settings(deadline=None, max_examples=60, stateful_step_count=30)
@@ -195,7 +260,7 @@ def test_between_threads_each_item_is_handed_over_at_most_once_and_in_order(read
         thread.start()
     lost = 0
     for item in range(items):
-        lost += box.put(item)
+        lost += box.put(item) is not None
         if item % 50 == 0:
             time.sleep(0)  # lets a reader in
     box.close()
