@@ -20,14 +20,16 @@ from edge_sdk.pipeline.life import Life
 from edge_sdk.pipeline.loop import Loop
 from edge_sdk.pipeline.opening import Opener, Opening, is_open
 from edge_sdk.pipeline.outlets import Outlets
+from edge_sdk.pipeline.shown import shown
 from edge_sdk.pipeline.supervisor import Reconnect, Supervisor
 from edge_sdk.result import Event, Result, State
 from edge_sdk.sinks.base import Sink
 from edge_sdk.sources.base import Request, Source
 
 if TYPE_CHECKING:
+    from edge_sdk.blur import FaceBlur
     from edge_sdk.tracking import Tracker
-    from edge_sdk.zones import Counters, Line, Zone
+    from edge_sdk.zones import Line, Zone
 
 Mode = Literal["latency", "throughput", "eco"]
 Policy = Literal["auto", "newest", "every"]
@@ -52,7 +54,8 @@ class Camera:
         model: As `Detector` takes it, or a `Detector`, which several cameras may share and which stays open.
         mode: ``latency`` overlaps the stages, on all cores. ``throughput`` does too, and lets a result wait for its
             caller rather than make a fresher one. ``eco`` does one thing at a time, on one core: the least work a
-            frame. A detector that is given open keeps its own threads.
+            frame. None is throughput for files and latency for live sources. A detector that is given open keeps its
+            own threads.
         policy: Which frames are worked on: ``newest`` drops those that are not taken in time, ``every`` waits, as for
             files; ``auto`` is newest for live sources.
         reconnect: How a live source that was lost is opened again; False lets the run fail instead.
@@ -77,7 +80,7 @@ class Camera:
         source: str | int | Path | Source | Opener | None = None,
         model: str | Path | Detector | None = None,
         *,
-        mode: Mode = "latency",
+        mode: Mode | None = None,
         policy: Policy = "auto",
         reconnect: bool | Reconnect = True,
         track: bool | Tracker = False,
@@ -97,7 +100,8 @@ class Camera:
         height: int | None = None,
         fps: float | None = None,
     ) -> None:
-        _check_choice("mode", mode, ("latency", "throughput", "eco"))
+        if mode is not None:
+            _check_choice("mode", mode, ("latency", "throughput", "eco"))
         _check_choice("policy", policy, ("auto", "newest", "every"))
         request = Request(width=width, height=height, fps=fps, root=system_root())
         opening = Opening(source, request)
@@ -107,7 +111,6 @@ class Camera:
                 classes=classes is not None, threads=threads is not None, head=head is not None, card=card is not None,
                 options=bool(options),
             )  # fmt: skip
-        self._mode = mode
         self._books = Books()
         self._entered = False
         self._running = threading.Lock()  # held while somebody detects
@@ -136,10 +139,11 @@ class Camera:
             raise
         self._face_detector: Detector | None = None
         try:
-            self._hide_faces = self._face_blur(blur_faces)
+            blur = self._face_blur(blur_faces)
             opened = opening.open()
             try:
                 self._after = After(track, zones, lines, fps=opened.fps, live=opened.live)
+                self._shown = shown(blur, self._after.counters)
             except BaseException:
                 opened.close()
                 raise
@@ -149,6 +153,7 @@ class Camera:
             self._close_detectors()
             raise
         self._newest = opened.live if policy == "auto" else policy == "newest"
+        self._mode: Mode = mode or ("latency" if opened.live else "throughput")
         self._life = Life(opened.name)
         if on_event is not None:
             self._life.listen(on_event)
@@ -165,7 +170,7 @@ class Camera:
         # A camera that nobody closes frees its device when it is dropped.
         self._finalizer = weakref.finalize(self, self._supervisor.close)
 
-    def _face_blur(self, wanted: bool | str | Path | Detector) -> Callable[[Result], Result] | None:
+    def _face_blur(self, wanted: bool | str | Path | Detector) -> FaceBlur | None:
         if wanted is False:
             return None
         from edge_sdk.blur import MOST_CONFIDENCE, FaceBlur
@@ -175,11 +180,6 @@ class Camera:
         own = self.detector
         faces = wanted if isinstance(wanted, Detector) else self._face_detector
         return FaceBlur(own.class_names, faces, classes=own.classes, confidence=own.confidence)
-
-    @property
-    def counters(self) -> Counters | None:
-        """What counts in zones and across lines, where there are any; `sinks.draw` draws it."""
-        return self._after.counters
 
     @property
     def source(self) -> Source:
@@ -238,7 +238,7 @@ class Camera:
     def _results(self, frames: int | None, seconds: float | None, sinks: Sequence[Sink]) -> Iterator[Result]:
         if not self._running.acquire(blocking=False):  # two iterators were made before either began
             raise _already_detecting()
-        outlets = self._outlets = Outlets(sinks, lossless=not self._newest, change=self._hide_faces)
+        outlets = self._outlets = Outlets(sinks, lossless=not self._newest, change=self._shown)
         self._life.listen(outlets.event)
         finished = False
         try:

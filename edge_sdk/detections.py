@@ -14,6 +14,9 @@ from edge_sdk.errors import MissingDependencyError, UsageError, extra_hint
 if TYPE_CHECKING:
     import supervision
 
+# The id of a box that belongs to no track yet, where boxes are tracked.
+NO_TRACK = -1
+
 
 @dataclass(frozen=True)
 class Detection:
@@ -34,7 +37,7 @@ class Detections:
         xyxy: float32 [n, 4], left, top, right, bottom in pixels of the source picture.
         confidence: float32 [n], 0..1.
         class_id: int32 [n].
-        track_id: int64 [n], or None where nothing tracks.
+        track_id: int64 [n], -1 where no track is confirmed yet; None where nothing tracks.
         landmarks: float32 [n, k, 2] in source pixels, or None where the model has none.
 
     Raises:

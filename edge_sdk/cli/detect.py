@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
@@ -12,8 +13,16 @@ from edge_sdk.cli import shared
 from edge_sdk.errors import SourceError, UsageError
 
 if TYPE_CHECKING:
-    from edge_sdk.camera import Camera
+    from edge_sdk.camera import Camera, Mode, Policy
+    from edge_sdk.pipeline.books import Stats
+    from edge_sdk.pipeline.supervisor import Reconnect
     from edge_sdk.result import Result
+    from edge_sdk.sinks.base import Sink
+
+# The help shows options in groups.
+_OUT: dict[str, Any] = {"rich_help_panel": "Output"}
+_RUN: dict[str, Any] = {"rich_help_panel": "Run"}
+_COUNT: dict[str, Any] = {"rich_help_panel": "Tracking and counting"}
 
 
 def command(
@@ -21,15 +30,74 @@ def command(
         None, help="A camera (0, /dev/video0, csi:0), photo, video, folder, glob, URL or demo."
     ),
     model: str = typer.Option(None, "--model", "-m", help=shared.MODEL_HELP),
-    save: Path = typer.Option(None, "--save", help="Write what was drawn: a video (.mp4), a photo (.jpg) or a folder."),
-    jsonl: str = typer.Option(
-        None, "--jsonl", help="Write one JSON object a frame to this file; - is standard output."
+    save: Path = typer.Option(
+        None, "--save", help="Write what was drawn: a video (.mp4), a photo (.jpg) or a folder.", **_OUT
     ),
-    frames: int = typer.Option(None, "--frames", min=1, help="Stop after this many results."),
-    seconds: float = typer.Option(None, "--seconds", min=0.001, help="Stop after this long."),
-    width: int = typer.Option(None, "--width", min=1, help="Ask a camera for this width."),
-    height: int = typer.Option(None, "--height", min=1, help="Ask a camera for this height."),
-    fps: float = typer.Option(None, "--fps", min=0.1, help="Ask a camera for this rate."),
+    jsonl: str = typer.Option(
+        None, "--jsonl", help="Write one JSON object a frame to this file; - is standard output.", **_OUT
+    ),
+    as_json: bool = typer.Option(
+        False, "--json", help="Print one JSON object a frame, and at the end one with the totals.", **_OUT
+    ),
+    coco: Path = typer.Option(
+        None,
+        "--coco",
+        help="Write COCO results of a folder of photos to this file; a run that was interrupted goes on.",
+        **_OUT,
+    ),
+    show: bool = typer.Option(False, "--show", help="Show a live window; q closes it and ends the run.", **_OUT),
+    http: str = typer.Option(
+        None, "--http", help="Serve a page, MJPEG, results and /metrics at this address: 127.0.0.1:8080.", **_OUT
+    ),
+    http_token: str = typer.Option(
+        None,
+        "--http-token",
+        envvar="EDGE_SDK_HTTP_TOKEN",
+        help="What clients must show; needed beyond this machine (--http 0.0.0.0:8080).",
+        **_OUT,
+    ),
+    mqtt: str = typer.Option(None, "--mqtt", help="Publish results to a broker: mqtt://host/prefix.", **_OUT),
+    webhook: str = typer.Option(None, "--webhook", help="POST results with detections to this URL.", **_OUT),
+    webhook_every: float = typer.Option(
+        0.0, "--webhook-every", min=0.0, help="At most one POST in so many seconds.", **_OUT
+    ),
+    rtsp: str = typer.Option(
+        None, "--rtsp", help="Publish annotated video to an RTSP server: rtsp://host:8554/name.", **_OUT
+    ),
+    blur_faces: bool = typer.Option(
+        False,
+        "--blur-faces",
+        help="Hide faces in every output; with a model that finds none, add --face-model.",
+        **_OUT,
+    ),
+    face_model: str = typer.Option(None, "--face-model", help="What finds the faces: a file or a zoo model.", **_OUT),
+    frames: int = typer.Option(None, "--frames", min=1, help="Stop after this many results.", **_RUN),
+    seconds: float = typer.Option(None, "--seconds", min=0.001, help="Stop after this long.", **_RUN),
+    mode: str = typer.Option(
+        None, "--mode", help="latency (live sources), throughput (files) or eco: the least work a frame.", **_RUN
+    ),
+    policy: str = typer.Option(
+        "auto",
+        "--policy",
+        help="newest: drop frames that are not taken in time; every: wait. auto goes by the source.",
+        **_RUN,
+    ),
+    reconnect: bool = typer.Option(
+        True, "--reconnect/--no-reconnect", help="Open a live source that was lost again, or fail.", **_RUN
+    ),
+    give_up: float = typer.Option(
+        None, "--give-up", min=0.001, help="Fail when a source stays away for so many seconds.", **_RUN
+    ),
+    track: bool = typer.Option(False, "--track", help="Give boxes ids from frame to frame.", **_COUNT),
+    zone: list[str] = typer.Option(
+        None, "--zone", help="Count inside: 'queue=0.1,0.5 0.4,0.5 0.4,1 0.1,1'; may be repeated.", **_COUNT
+    ),
+    line: list[str] = typer.Option(
+        None, "--line", help="Count crossings, with --track: 'door=0.5,0 0.5,1'; may be repeated.", **_COUNT
+    ),
+    width: int = typer.Option(None, "--width", min=1, help="Ask a camera for this width.", **_RUN),
+    height: int = typer.Option(None, "--height", min=1, help="Ask a camera for this height.", **_RUN),
+    fps: float = typer.Option(None, "--fps", min=0.1, help="Ask a camera for this rate.", **_RUN),
     backend: str = shared.backend_option,
     confidence: float = shared.confidence_option,
     iou: float = shared.iou_option,
@@ -38,91 +106,76 @@ def command(
     head: str = shared.head_option,
     card: Path = shared.card_option,
     option: list[str] = shared.option_option,
-    as_json: bool = typer.Option(False, "--json", help="Print one JSON object a frame; the same as --jsonl -."),
 ) -> None:
-    """Detect objects; print, draw and stream what is found.
+    """Detect objects; print, draw, stream and count what is found.
 
     Example: edge-sdk detect street.mp4 --model yolox_nano.onnx --save out.mp4
     """
     from edge_sdk.camera import Camera
-    from edge_sdk.sinks.base import Sink
-    from edge_sdk.sinks.jsonl import JsonlSink
-    from edge_sdk.sinks.video import picture_sink
+    from edge_sdk.cli.outputs import Outputs, check_written
+    from edge_sdk.zones import parse_line, parse_zone
 
-    _check_outputs([save, None if jsonl in (None, "-") else Path(jsonl)], [source, model])
     streams = dict.fromkeys([*(["-"] if as_json else []), *([jsonl] if jsonl is not None else [])])
+    outputs = Outputs(save, tuple(streams), coco, show, mqtt, webhook, webhook_every, rtsp, http, http_token)
+    outputs.check([source, model])
+    if face_model is not None and not blur_faces:
+        raise UsageError("--face-model goes with --blur-faces")
+    camera = Camera(
+        source,
+        model,
+        mode=cast("Mode | None", mode),
+        policy=cast("Policy", policy),
+        reconnect=_reconnect(reconnect, give_up),
+        track=track,
+        zones=[parse_zone(text) for text in zone or ()],
+        lines=[parse_line(text) for text in line or ()],
+        blur_faces=face_model if face_model is not None else blur_faces,
+        backend=backend,
+        confidence=confidence,
+        iou=iou,
+        classes=classes or None,
+        threads=threads,
+        head=head,
+        card=card,
+        options=shared.parse_options(option),
+        width=width,
+        height=height,
+        fps=fps,
+    )
+    names = camera.detector.class_names
     sinks: list[Sink] = []
-    camera: Camera | None = None
     try:
-        with ExitStack() as stack:
-
-            def add(sink: Sink) -> None:
-                sinks.append(sink)
-                stack.callback(sink.close)  # however the run ends, what was written so far is kept
-
-            camera = stack.enter_context(
-                Camera(
-                    source,
-                    model,
-                    backend=backend,
-                    confidence=confidence,
-                    iou=iou,
-                    classes=classes or None,
-                    threads=threads,
-                    head=head,
-                    card=card,
-                    options=shared.parse_options(option),
-                    width=width,
-                    height=height,
-                    fps=fps,
-                )
-            )
-            names = camera.detector.class_names
+        with camera:
             total = _expected(camera, frames)
-            if save is not None:  # first: it may refuse, and the others replace what is in their files
-                _check_room(save, total)
-                add(picture_sink(save, names, camera.source.fps, live=camera.source.live))
-            for stream in streams:
-                add(JsonlSink(stream, names))
-            quiet = "-" in streams
+            sinks = outputs.open(camera, total)
             # A bar and lines on one screen would write over each other.
             with shared.progress(camera.source.name, total, wanted=shared.output_is_a_file()) as advance:
-                for result in camera.detect(frames=frames, seconds=seconds):
-                    for sink in sinks:
-                        sink.put(result)
-                    if not quiet:
+                for result in camera.detect(frames=frames, seconds=seconds, sinks=sinks):
+                    if "-" not in streams:
                         typer.echo(_line(result, names, total))
                     advance(1)
     finally:
         # Also when somebody ends the run, which is how a camera's run ends, and when the source is lost.
-        if camera is not None and camera.stats.captured:
+        if camera.stats.captured:
             _summary(camera.stats)
             if save is not None and save.exists():
                 typer.echo(f"written: {save}", err=True)
     stats = camera.stats
+    if as_json:
+        typer.echo(json.dumps({"stats": asdict(stats)}))
+    check_written(sinks, stats)
     if stats.captured and not stats.processed and stats.dropped.get("decode_error"):
         raise SourceError(f"{camera.source.name}: not one of {stats.captured} pictures could be read")
 
 
-def _check_outputs(outputs: list[Path | None], inputs: list[str | None]) -> None:
-    """No output may be an input: it would be replaced by what was drawn in it."""
-    read = [Path(name) for name in inputs if name]
-    for output in outputs:
-        if output is None:
-            continue
-        if output == Path():
-            raise UsageError("an output is named by an empty text; name a file or a folder")
-        for path in read:
-            if output.exists() and path.exists() and output.samefile(path):
-                raise UsageError(f"{output}: is what is read, and would be lost; write to another name")
+def _reconnect(wanted: bool, give_up_s: float | None) -> bool | Reconnect:
+    from edge_sdk.pipeline.supervisor import Reconnect
 
-
-def _check_room(save: Path, expected: int | None) -> None:
-    from edge_sdk.sources.files import PHOTO_SUFFIXES
-
-    if save.suffix.lower() in PHOTO_SUFFIXES and expected != 1:
-        count = "no known end" if expected is None else f"{expected} pictures"
-        raise UsageError(f"--save {save}: one photo, but the source has {count}; name a video (.mp4) or a folder")
+    if give_up_s is None:
+        return wanted
+    if not wanted:
+        raise UsageError("--give-up says how long to try again, and --no-reconnect not to")
+    return Reconnect(give_up_s=give_up_s)
 
 
 def _expected(camera: Camera, frames: int | None) -> int | None:
@@ -143,13 +196,20 @@ def _line(result: Result, names: tuple[str, ...], total: int | None) -> str:
     return f"{number}  {cost:6.1f} ms  {where and Path(where).name + '  '}{found or 'nothing'}"
 
 
-def _summary(stats: Any) -> None:
+def _summary(stats: Stats) -> None:
     said = {"shutdown": "waiting at the end"}
     dropped = ", ".join(
         f"{count} {said.get(cause, cause.replace('_', ' '))}" for cause, count in sorted(stats.dropped.items())
     )
-    infer = stats.percentiles["infer_ms"]
-    timing = f"; inference p50 {infer['p50']:.1f} ms, p99 {infer['p99']:.1f} ms" if infer else ""
-    typer.echo(
-        f"{stats.captured} captured, {stats.processed} processed, dropped: {dropped or 'none'}{timing}", err=True
-    )
+    text = f"{stats.captured} captured, {stats.processed} processed, dropped: {dropped or 'none'}"
+    for key, title in (("infer_ms", "inference"), ("total_ms", "age at result")):
+        ms = stats.percentiles[key]
+        if ms:
+            text += f"; {title} p50 {ms['p50']:.1f} ms, p99 {ms['p99']:.1f} ms"
+    if stats.reconnects or stats.stalls:
+        text += f"; {stats.reconnects} reconnections, {stats.stalls} stalls"
+    typer.echo(text, err=True)
+    for name, sink in stats.sinks.items():
+        if sink.dropped or sink.failed:
+            why = f" ({sink.error})" if sink.error else ""
+            typer.echo(f"{name}: {sink.written} written, {sink.dropped} dropped, {sink.failed} failed{why}", err=True)

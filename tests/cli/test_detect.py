@@ -27,14 +27,21 @@ def test_a_photo_of_a_bear_prints_a_bear(edge_sdk_command, yolox: Path, bear: Pa
 def test_json_is_one_object_a_frame_with_the_keys_of_the_design(edge_sdk_command, yolox: Path, highway: Path) -> None:
     ran = edge_sdk_command("detect", highway, "--model", yolox, "--frames", 3, "--json")
     assert ran.code == 0
-    assert [record["frame"] for record in ran.lines] == [0, 1, 2]
-    first = ran.lines[0]
+    *records, last = ran.lines
+    assert [record["frame"] for record in records] == [0, 1, 2]
+    first = records[0]
     assert {"frame", "captured_ns", "detections", "timing", "power"} <= set(first)
     assert first["power"] is None
     cars = [found for found in first["detections"] if found["class_name"] == "car"]
     assert len(cars) == 2
     assert set(cars[0]) == {"xyxy", "confidence", "class_id", "class_name", "track_id"}
-    assert set(first["timing"]) == {"wait_ms", "preprocess_ms", "infer_ms", "decode_ms", "total_ms"}
+    stages = {"wait_ms", "preprocess_ms", "infer_ms", "decode_ms", "total_ms"}
+    assert set(first["timing"]) == stages
+    stats = last["stats"]
+    assert stats["captured"] == stats["processed"] + sum(stats["dropped"].values()) + stats["in_flight"]
+    assert stats["processed"] == 3
+    assert set(stats["percentiles"]) == stages
+    assert set(stats["percentiles"]["infer_ms"]) == {"p50", "p90", "p99", "max"}
 
 
 def test_jsonl_goes_to_a_file_while_people_read_the_lines(
@@ -49,9 +56,10 @@ def test_jsonl_goes_to_a_file_while_people_read_the_lines(
 def test_json_on_standard_output_and_in_a_file(edge_sdk_command, yolox: Path, bear: Path, tmp_path: Path) -> None:
     ran = edge_sdk_command("detect", bear, "-m", yolox, "--json", "--jsonl", tmp_path / "out.jsonl")
     assert ran.code == 0
-    assert (tmp_path / "out.jsonl").read_text() == ran.out
-    assert len(ran.lines) == 1
-    assert len(edge_sdk_command("detect", bear, "-m", yolox, "--json", "--jsonl", "-").lines) == 1
+    assert (tmp_path / "out.jsonl").read_text() == ran.out.splitlines(keepends=True)[0]
+    assert len(ran.lines) == 2
+    assert len(edge_sdk_command("detect", bear, "-m", yolox, "--json", "--jsonl", "-").lines) == 2
+    assert len(edge_sdk_command("detect", bear, "-m", yolox, "--jsonl", "-").lines) == 1
 
 
 def test_a_run_that_is_refused_leaves_the_results_of_the_last_one(

@@ -1,0 +1,118 @@
+"""Where ``edge-sdk detect`` sends results: what the options ask for, as sinks."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_sdk.errors import SinkError, UsageError
+
+if TYPE_CHECKING:
+    from edge_sdk.camera import Camera
+    from edge_sdk.pipeline.books import Stats
+    from edge_sdk.sinks.base import Sink
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What the options ask for; None and False ask for nothing."""
+
+    save: Path | None = None
+    streams: tuple[str, ...] = ()
+    coco: Path | None = None
+    show: bool = False
+    mqtt: str | None = None
+    webhook: str | None = None
+    webhook_every_s: float = 0.0
+    rtsp: str | None = None
+    http: str | None = None
+    http_token: str | None = None
+
+    def check(self, inputs: list[str | None]) -> None:
+        """No output may be an input: it would be replaced by what was drawn in it.
+
+        Raises:
+            UsageError: One is, or is named by an empty text.
+        """
+        files = [self.save, self.coco, *(Path(stream) for stream in self.streams if stream != "-")]
+        read = [Path(name) for name in inputs if name]
+        for output in files:
+            if output is None:
+                continue
+            if output == Path():
+                raise UsageError("an output is named by an empty text; name a file or a folder")
+            for path in read:
+                if output.exists() and path.exists() and output.samefile(path):
+                    raise UsageError(f"{output}: is what is read, and would be lost; write to another name")
+        if self.http_token is not None and self.http is None:
+            raise UsageError("--http-token goes with --http")
+
+    def open(self, camera: Camera, expected: int | None) -> list[Sink]:
+        """The sinks, all of them or none.
+
+        Args:
+            camera: Whose results they get.
+            expected: How many, where that is known.
+
+        Raises:
+            SinkError, UsageError: As each sink raises them.
+        """
+        from edge_sdk.sinks.jsonl import JsonlSink
+        from edge_sdk.sinks.video import picture_sink
+
+        names, source = camera.detector.class_names, camera.source
+        sinks: list[Sink] = []
+        with ExitStack() as opened:
+
+            def add(sink: Sink) -> None:
+                sinks.append(sink)
+                opened.callback(sink.close)
+
+            if self.save is not None:  # first: it may refuse, and the others replace what is in their files
+                _check_room(self.save, expected)
+                add(picture_sink(self.save, names, source.fps, live=source.live))
+            if self.show:
+                from edge_sdk.sinks.window import WindowSink
+
+                add(WindowSink(names, f"Edge SDK: {source.name}"))
+            if self.http is not None:
+                from edge_sdk.sinks.http import HttpSink
+
+                add(HttpSink(self.http, names, stats=lambda: camera.stats, camera=source.name, token=self.http_token))
+            if self.rtsp is not None:
+                from edge_sdk.sinks.rtsp import RtspSink
+
+                add(RtspSink(self.rtsp, names, source.fps or 15.0))
+            if self.mqtt is not None:
+                from edge_sdk.sinks.mqtt import MqttSink
+
+                add(MqttSink(self.mqtt, names))
+            if self.webhook is not None:
+                from edge_sdk.sinks.webhook import WebhookSink
+
+                add(WebhookSink(self.webhook, names, every_s=self.webhook_every_s))
+            for stream in self.streams:
+                add(JsonlSink(stream, names))
+            opened.pop_all()
+        return sinks
+
+
+def check_written(sinks: list[Sink], stats: Stats) -> None:
+    """What should be complete must be.
+
+    Raises:
+        SinkError: A file did not get every result.
+    """
+    for sink, written in zip(sinks, stats.sinks.values(), strict=True):
+        if sink.complete and (written.error is not None or written.failed):
+            raise SinkError(f"{sink.name}: {written.failed} results were not written: {written.error}")
+
+
+def _check_room(save: Path, expected: int | None) -> None:
+    from edge_sdk.sources.files import PHOTO_SUFFIXES
+
+    if save.suffix.lower() in PHOTO_SUFFIXES and expected != 1:
+        count = "no known end" if expected is None else f"{expected} pictures"
+        raise UsageError(f"--save {save}: one photo, but the source has {count}; name a video (.mp4) or a folder")
