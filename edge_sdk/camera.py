@@ -116,6 +116,7 @@ class Camera:
         self._running = threading.Lock()  # held while somebody detects
         self._owns_detector = not isinstance(model, Detector)
         self._outlets = Outlets((), lossless=False)
+        self._loop: Loop | None = None
         # The model first: while it loads, the frames of an open camera would grow old.
         try:
             self.detector = (
@@ -240,18 +241,18 @@ class Camera:
             raise _already_detecting()
         outlets = self._outlets = Outlets(sinks, lossless=not self._newest, change=self._shown)
         self._life.listen(outlets.event)
+        loop = self._loop = Loop(
+            self.detector,
+            self._supervisor,
+            self._books,
+            newest=self._newest,
+            fresh=self._mode == "latency",
+            overlap=self._mode != "eco" and cores() > 1,
+            after=self._after,
+        )
         finished = False
         try:
             self._supervisor.start()
-            loop = Loop(
-                self.detector,
-                self._supervisor,
-                self._books,
-                newest=self._newest,
-                fresh=self._mode == "latency",
-                overlap=self._mode != "eco" and cores() > 1,
-                after=self._after,
-            )
             results = loop.results(frames, seconds)
             try:
                 for result in results:
@@ -261,7 +262,7 @@ class Camera:
                         break
             finally:
                 results.close()
-            finished = True
+            finished = not loop.stopped
         finally:
             self._end(outlets, finished)
 
@@ -276,6 +277,14 @@ class Camera:
         self._running.release()
         if not self._entered:
             self.close()
+
+    def stop(self) -> None:
+        """Ends the run after the result that it is at; from any thread, and from a signal handler.
+
+        The camera stays open, and sinks are closed as at any end.
+        """
+        if self._loop is not None:
+            self._loop.stopped = True
 
     def close(self) -> None:
         """Frees the camera, and the detector unless it was given; may be called twice, and from any thread.

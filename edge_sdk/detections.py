@@ -100,9 +100,14 @@ class Detections:
             xyxy=(left, top, right, bottom),
             confidence=float(self.confidence[index]),
             class_id=int(self.class_id[index]),
-            track_id=None if self.track_id is None else int(self.track_id[index]),
+            track_id=self._track(index),
             landmarks=None if self.landmarks is None else tuple((float(x), float(y)) for x, y in self.landmarks[index]),
         )
+
+    def _track(self, index: int) -> int | None:
+        if self.track_id is None or self.track_id[index] == NO_TRACK:
+            return None
+        return int(self.track_id[index])
 
     def __repr__(self) -> str:
         if len(self) == 0:

@@ -13,12 +13,10 @@ import os
 import pkgutil
 import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import typer
 
+from edge_sdk.cli import ending
 from edge_sdk.errors import OPENCV_LIBRARIES_HINT, EdgeSdkError, UsageError, one_line
 
 EXIT_FAILED = 1
@@ -92,24 +90,6 @@ def _open_missing_streams() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123  for the process's life
 
 
-@contextmanager
-def _terminated_in_order() -> Iterator[None]:
-    """Ctrl-C, and SIGTERM from systemd, Docker or `kill`, end the command in order: what was recorded is kept."""
-    if threading.current_thread() is not threading.main_thread():  # only there may Python set handlers
-        yield
-        return
-
-    def stop(number: int, _: object) -> None:
-        raise SystemExit(128 + number)
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler or signal.SIG_DFL)
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command; errors go to standard error as one line.
 
@@ -124,7 +104,7 @@ def main(arguments: list[str] | None = None) -> None:
     anywhere = [word for word in words if word in ("--debug", "--verbose", "-v")]
     words = [*anywhere, *(word for word in words if word not in anywhere)]
     try:
-        with _terminated_in_order():
+        with ending.in_order():
             try:
                 build()(args=words, prog_name="edge-sdk")
             finally:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from edge_sdk.cli import shared
+from edge_sdk.cli import ending, shared
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -39,6 +39,7 @@ def command(
     Example: edge-sdk demo --model yolox_nano.onnx --seconds 5
     """
     from edge_sdk.camera import Camera
+    from edge_sdk.cli.outputs import check_written
     from edge_sdk.detector import Detector
     from edge_sdk.models.labels import name_of
     from edge_sdk.sinks.video import VideoSink
@@ -50,13 +51,14 @@ def command(
         # The scene shows people alone; a tie or a badge that is found beside them would only puzzle.
         detector.classes = classes or (["person"] if "person" in names else None)
         camera = stack.enter_context(Camera("demo", detector))
-        sink = stack.enter_context(VideoSink(save, names, fps=camera.source.fps or 30.0, live=True))
+        sink = VideoSink(save, names, fps=camera.source.fps or 30.0, live=True)
         redraw = stack.enter_context(_table(camera, seen, as_json))
-        for result in camera.detect(seconds=seconds):
-            sink.put(result)
+        stack.enter_context(ending.gracefully(camera.stop))
+        for result in camera.detect(seconds=seconds, sinks=[sink]):
             seen.update({name_of(names, i) or f"class {i}" for i in result.detections.class_id.tolist()})
             redraw()
     stats = camera.stats
+    check_written([sink], stats)
     if as_json:
         shared.print_json(
             {

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import typer
 
-from edge_sdk.cli import shared
+from edge_sdk.cli import ending, shared
 from edge_sdk.errors import SourceError, UsageError
 
 if TYPE_CHECKING:
@@ -19,85 +20,70 @@ if TYPE_CHECKING:
     from edge_sdk.result import Result
     from edge_sdk.sinks.base import Sink
 
-# The help shows options in groups.
-_OUT: dict[str, Any] = {"rich_help_panel": "Output"}
-_RUN: dict[str, Any] = {"rich_help_panel": "Run"}
-_COUNT: dict[str, Any] = {"rich_help_panel": "Tracking and counting"}
-
 
 def command(
     source: str = typer.Argument(
         None, help="A camera (0, /dev/video0, csi:0), photo, video, folder, glob, URL or demo."
     ),
     model: str = typer.Option(None, "--model", "-m", help=shared.MODEL_HELP),
-    save: Path = typer.Option(
-        None, "--save", help="Write what was drawn: a video (.mp4), a photo (.jpg) or a folder.", **_OUT
-    ),
+    save: Path = typer.Option(None, "--save", help="Write what was drawn: a video (.mp4), a photo (.jpg) or a folder."),
     jsonl: str = typer.Option(
-        None, "--jsonl", help="Write one JSON object a frame to this file; - is standard output.", **_OUT
+        None, "--jsonl", help="Write one JSON object a frame to this file; - is standard output."
     ),
     as_json: bool = typer.Option(
-        False, "--json", help="Print one JSON object a frame, and at the end one with the totals.", **_OUT
+        False, "--json", help="Print one JSON object a frame, and at the end one with the totals."
     ),
     coco: Path = typer.Option(
         None,
         "--coco",
         help="Write COCO results of a folder of photos to this file; a run that was interrupted goes on.",
-        **_OUT,
     ),
-    show: bool = typer.Option(False, "--show", help="Show a live window; q closes it and ends the run.", **_OUT),
+    show: bool = typer.Option(False, "--show", help="Show a live window; q closes it and ends the run."),
     http: str = typer.Option(
-        None, "--http", help="Serve a page, MJPEG, results and /metrics at this address: 127.0.0.1:8080.", **_OUT
+        None, "--http", help="Serve a page, MJPEG, results and /metrics at this address: 127.0.0.1:8080."
     ),
     http_token: str = typer.Option(
         None,
         "--http-token",
         envvar="EDGE_SDK_HTTP_TOKEN",
         help="What clients must show; needed beyond this machine (--http 0.0.0.0:8080).",
-        **_OUT,
     ),
-    mqtt: str = typer.Option(None, "--mqtt", help="Publish results to a broker: mqtt://host/prefix.", **_OUT),
-    webhook: str = typer.Option(None, "--webhook", help="POST results with detections to this URL.", **_OUT),
-    webhook_every: float = typer.Option(
-        0.0, "--webhook-every", min=0.0, help="At most one POST in so many seconds.", **_OUT
-    ),
-    rtsp: str = typer.Option(
-        None, "--rtsp", help="Publish annotated video to an RTSP server: rtsp://host:8554/name.", **_OUT
-    ),
+    mqtt: str = typer.Option(None, "--mqtt", help="Publish results to a broker: mqtt://host/prefix."),
+    webhook: str = typer.Option(None, "--webhook", help="POST results with detections to this URL."),
+    webhook_every: float = typer.Option(0.0, "--webhook-every", min=0.0, help="At most one POST in so many seconds."),
+    rtsp: str = typer.Option(None, "--rtsp", help="Publish annotated video to an RTSP server: rtsp://host:8554/name."),
     blur_faces: bool = typer.Option(
         False,
         "--blur-faces",
         help="Hide faces in every output; with a model that finds none, add --face-model.",
-        **_OUT,
     ),
-    face_model: str = typer.Option(None, "--face-model", help="What finds the faces: a file or a zoo model.", **_OUT),
-    frames: int = typer.Option(None, "--frames", min=1, help="Stop after this many results.", **_RUN),
-    seconds: float = typer.Option(None, "--seconds", min=0.001, help="Stop after this long.", **_RUN),
+    face_model: str = typer.Option(None, "--face-model", help="What finds the faces: a file or a zoo model."),
+    frames: int = typer.Option(None, "--frames", min=1, help="Stop after this many results."),
+    seconds: float = typer.Option(None, "--seconds", min=0.001, help="Stop after this long."),
     mode: str = typer.Option(
-        None, "--mode", help="latency (live sources), throughput (files) or eco: the least work a frame.", **_RUN
+        None, "--mode", help="latency (live sources), throughput (files) or eco: the least work a frame."
     ),
     policy: str = typer.Option(
         "auto",
         "--policy",
         help="newest: drop frames that are not taken in time; every: wait. auto goes by the source.",
-        **_RUN,
     ),
     reconnect: bool = typer.Option(
-        True, "--reconnect/--no-reconnect", help="Open a live source that was lost again, or fail.", **_RUN
+        True, "--reconnect/--no-reconnect", help="Open a live source that was lost again, or fail."
     ),
     give_up: float = typer.Option(
-        None, "--give-up", min=0.001, help="Fail when a source stays away for so many seconds.", **_RUN
+        None, "--give-up", min=0.001, help="Fail when a source stays away for so many seconds."
     ),
-    track: bool = typer.Option(False, "--track", help="Give boxes ids from frame to frame.", **_COUNT),
+    track: bool = typer.Option(False, "--track", help="Give boxes ids from frame to frame."),
     zone: list[str] = typer.Option(
-        None, "--zone", help="Count inside: 'queue=0.1,0.5 0.4,0.5 0.4,1 0.1,1'; may be repeated.", **_COUNT
+        None, "--zone", help="Count inside: 'queue=0.1,0.5 0.4,0.5 0.4,1 0.1,1'; may be repeated."
     ),
     line: list[str] = typer.Option(
-        None, "--line", help="Count crossings, with --track: 'door=0.5,0 0.5,1'; may be repeated.", **_COUNT
+        None, "--line", help="Count crossings, with --track: 'door=0.5,0 0.5,1'; may be repeated."
     ),
-    width: int = typer.Option(None, "--width", min=1, help="Ask a camera for this width.", **_RUN),
-    height: int = typer.Option(None, "--height", min=1, help="Ask a camera for this height.", **_RUN),
-    fps: float = typer.Option(None, "--fps", min=0.1, help="Ask a camera for this rate.", **_RUN),
+    width: int = typer.Option(None, "--width", min=1, help="Ask a camera for this width."),
+    height: int = typer.Option(None, "--height", min=1, help="Ask a camera for this height."),
+    fps: float = typer.Option(None, "--fps", min=0.1, help="Ask a camera for this rate."),
     backend: str = shared.backend_option,
     confidence: float = shared.confidence_option,
     iou: float = shared.iou_option,
@@ -144,25 +130,30 @@ def command(
     )
     names = camera.detector.class_names
     sinks: list[Sink] = []
+    began = time.monotonic()
     try:
         with camera:
             total = _expected(camera, frames)
             sinks = outputs.open(camera, total)
             # A bar and lines on one screen would write over each other.
-            with shared.progress(camera.source.name, total, wanted=shared.output_is_a_file()) as advance:
+            bar = shared.progress(camera.source.name, total, wanted=shared.output_is_a_file())
+            with bar as advance, ending.gracefully(camera.stop):
                 for result in camera.detect(frames=frames, seconds=seconds, sinks=sinks):
                     if "-" not in streams:
                         typer.echo(_line(result, names, total))
                     advance(1)
     finally:
+        if not camera.stats.sinks:  # the run never began, so nobody else closes them
+            for sink in sinks:
+                sink.close()
         # Also when somebody ends the run, which is how a camera's run ends, and when the source is lost.
         if camera.stats.captured:
-            _summary(camera.stats)
+            _summary(camera.stats, None if camera.source.live else time.monotonic() - began)
             if save is not None and save.exists():
                 typer.echo(f"written: {save}", err=True)
+            if as_json:
+                typer.echo(json.dumps({"stats": asdict(camera.stats)}))
     stats = camera.stats
-    if as_json:
-        typer.echo(json.dumps({"stats": asdict(stats)}))
     check_written(sinks, stats)
     if stats.captured and not stats.processed and stats.dropped.get("decode_error"):
         raise SourceError(f"{camera.source.name}: not one of {stats.captured} pictures could be read")
@@ -196,7 +187,8 @@ def _line(result: Result, names: tuple[str, ...], total: int | None) -> str:
     return f"{number}  {cost:6.1f} ms  {where and Path(where).name + '  '}{found or 'nothing'}"
 
 
-def _summary(stats: Stats) -> None:
+def _summary(stats: Stats, file_s: float | None) -> None:
+    """What became of the frames, and how fast: of a file its rate, of a live source how fresh its results were."""
     said = {"shutdown": "waiting at the end"}
     dropped = ", ".join(
         f"{count} {said.get(cause, cause.replace('_', ' '))}" for cause, count in sorted(stats.dropped.items())
@@ -204,8 +196,10 @@ def _summary(stats: Stats) -> None:
     text = f"{stats.captured} captured, {stats.processed} processed, dropped: {dropped or 'none'}"
     for key, title in (("infer_ms", "inference"), ("total_ms", "age at result")):
         ms = stats.percentiles[key]
-        if ms:
+        if ms and (key == "infer_ms" or file_s is None):
             text += f"; {title} p50 {ms['p50']:.1f} ms, p99 {ms['p99']:.1f} ms"
+    if file_s is not None and stats.processed:
+        text += f"; {stats.processed / file_s:.1f} frames/s"
     if stats.reconnects or stats.stalls:
         text += f"; {stats.reconnects} reconnections, {stats.stalls} stalls"
     typer.echo(text, err=True)

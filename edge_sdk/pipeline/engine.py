@@ -30,7 +30,7 @@ class Job:
 
 
 class Engine:
-    """Infers one job after the other; a context manager.
+    """Infers one job after the other.
 
     One job may wait while another is run, so that the engine never waits for Python.
 
@@ -49,6 +49,9 @@ class Engine:
         self._stop = False
         self.typical_s = 0.0  # of one run
         self._thread = threading.Thread(target=self._run, name="edge-sdk-engine", daemon=True)
+
+    def start(self) -> None:
+        """Begins; `close` ends it."""
         self._thread.start()
 
     def offer(self, job: Job) -> Job | None:
@@ -102,7 +105,8 @@ class Engine:
         with self._changed:
             self._stop = True
             self._changed.notify_all()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
         left = [*self._done, *(job for job in (self._running, self._next) if job is not None)]
         self._done.clear()
         self._running = self._next = None

@@ -59,6 +59,7 @@ class Loop:
         self._failures = Failures()
         self._end_s: float | None = None
         self._caller_s = 0.0  # what the caller did with the last result
+        self.stopped = False  # set from anywhere, a signal handler too: nothing but this is done there
 
     def results(self, frames: int | None, seconds: float | None) -> Generator[Result, None, None]:
         """The results, until the source ends, the bounds are reached or the supervisor is closed.
@@ -73,9 +74,9 @@ class Loop:
             yield result
             now = time.monotonic()
             self._caller_s = now - given
-            if count == frames or (self._end_s is not None and now >= self._end_s):
+            if self.stopped or count == frames or (self._end_s is not None and now >= self._end_s):
                 return
-        if not self._supervisor.closed:
+        if not self._supervisor.closed and not self.stopped:
             self._failures.at_end()
 
     # --- in turn --------------------------------------------------------------------------------
@@ -104,6 +105,7 @@ class Loop:
         left = frames if frames is not None else -1  # results that are still wanted; never 0 without a bound
         engine = Engine(self._detector, self._supervisor.mailbox.wake)
         try:
+            engine.start()
             while True:
                 left = self._feed(engine, spare, left)
                 job = engine.collect()
@@ -172,8 +174,12 @@ class Loop:
     def _take(self, unless: Callable[[], bool] | None = None) -> Frame | None:
         """The next frame; None at the end of the source or of the time, or when `unless` holds."""
         left_s = None if self._end_s is None else max(0.0, self._end_s - time.monotonic())
+        if self.stopped:
+            return None
         try:
-            frame = self._supervisor.mailbox.take(left_s, unless=unless)
+            frame = self._supervisor.mailbox.take(
+                left_s, unless=lambda: self.stopped or (unless is not None and unless())
+            )
         except TimeoutError:
             return None
         if frame is not None and self._supervisor.closed:

@@ -10,6 +10,9 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+# How often `take` looks at its `unless` though nobody wakes it: a signal handler must not touch a lock to do so.
+LOOK_S = 0.25
+
 
 class Mailbox(Generic[T]):
     """Hands each item over once, in order.
@@ -56,7 +59,8 @@ class Mailbox(Generic[T]):
 
         Args:
             timeout_s: The longest wait.
-            unless: Ends the waiting, with None, as soon as it holds; whoever makes it hold calls `wake`.
+            unless: Ends the waiting, with None, when it holds: at once where whoever makes it hold calls `wake`, else
+                within a quarter of a second.
 
         Raises:
             TimeoutError: Nothing came in time.
@@ -72,7 +76,7 @@ class Mailbox(Generic[T]):
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     raise TimeoutError
-                self._changed.wait(left)
+                self._changed.wait(left if unless is None else LOOK_S if left is None else min(left, LOOK_S))
             self._changed.notify_all()  # whoever waits for room
             return self._items.popleft()
 

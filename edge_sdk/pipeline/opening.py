@@ -65,8 +65,13 @@ class Opening:
         return source
 
     def is_back(self) -> bool | None:
-        """Whether what was lost is there again, cheaply; None where that cannot be told."""
+        """Whether what was lost is there again, cheaply; None where that cannot be told.
+
+        A function that opens a source may tell it by a method ``present``.
+        """
         given = self._given
+        if callable(present := getattr(given, "present", None)):
+            return bool(present())
         if given is None and self._found is not None:
             given = self._found.spec
         return is_back(str(given), self._request) if isinstance(given, (str, int, Path)) else None

@@ -71,7 +71,8 @@ class Reader:
 
     def join(self, timeout_s: float) -> bool:
         """Whether the thread ended in time."""
-        self._thread.join(timeout_s)
+        if self._thread.ident is not None:  # an interrupt may come before it is started
+            self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
     def _run(self) -> None:

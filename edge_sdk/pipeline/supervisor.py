@@ -172,7 +172,7 @@ class Supervisor:
     def _join(self, wait_s: float) -> bool:
         deadline = time.monotonic() + wait_s
         me = threading.current_thread()  # a listener to events may close the camera
-        if self._thread is not None and self._thread is not me:
+        if self._thread is not None and self._thread.ident is not None and self._thread is not me:
             self._thread.join(wait_s)
             if self._thread.is_alive():
                 return False

@@ -10,7 +10,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-from edge_sdk.detections import NO_TRACK
 from edge_sdk.errors import SinkError, one_line
 from edge_sdk.models.labels import name_of
 from edge_sdk.result import Result
@@ -30,7 +29,7 @@ def as_record(result: Result, class_names: Sequence[str]) -> dict[str, Any]:
             "confidence": round(found.confidence, 4),
             "class_id": found.class_id,
             "class_name": name_of(class_names, found.class_id),
-            "track_id": None if found.track_id == NO_TRACK else found.track_id,
+            "track_id": found.track_id,
         }
         if found.landmarks is not None:
             record["landmarks"] = [[round(x, 2), round(y, 2)] for x, y in found.landmarks]

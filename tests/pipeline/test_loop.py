@@ -238,6 +238,7 @@ class TestEngine:
     def test_it_runs_the_newest_of_the_jobs_that_wait_and_returns_the_others(self) -> None:
         woken = threading.Event()
         engine = Engine(SlowDetector(infer_s=0.1), woken.set)  # type: ignore[arg-type]
+        engine.start()
         engine.offer(self.job(1))
         assert engine.offer(self.job(2)) is None
         replaced = engine.offer(self.job(3))
@@ -251,6 +252,7 @@ class TestEngine:
 
     def test_closing_waits_for_the_present_run_and_returns_what_nobody_collected(self) -> None:
         engine = Engine(SlowDetector(infer_s=0.05), lambda: None)  # type: ignore[arg-type]
+        engine.start()
         engine.offer(self.job(1))
         engine.offer(self.job(2))
         assert [job.frame.id for job in engine.close()] == [1, 2]
@@ -258,6 +260,7 @@ class TestEngine:
 
     def test_what_fails_is_handed_to_whoever_collects(self) -> None:
         engine = Engine(SlowDetector(fails=lambda _: True), lambda: None)  # type: ignore[arg-type]
+        engine.start()
         engine.offer(self.job(1))
         job = engine.collect()
         assert isinstance(job.error, BackendError)

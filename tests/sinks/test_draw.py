@@ -1,4 +1,4 @@
-"""Boxes, names and landmarks on a picture."""
+"""Boxes, names, landmarks, zones and lines on a picture."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_sdk import Detections
-from edge_sdk.sinks.draw import draw
+from edge_sdk.sinks.draw import draw, draw_counters
+from edge_sdk.zones import Counters, Line, Zone, parse_line
 
 NAMES = ("person", "cat")
 
@@ -107,6 +108,10 @@ def test_a_track_is_part_of_the_label() -> None:
     assert not np.array_equal(label_of(NAMES), label_of(NAMES, track_id=np.array([4], np.int64)))
 
 
+def test_a_box_that_has_no_track_yet_shows_no_number() -> None:
+    assert np.array_equal(label_of(NAMES), label_of(NAMES, track_id=np.array([-1], np.int64)))
+
+
 @pytest.mark.parametrize("xyxy", [(0, 0, 50, 50), (250, 0, 300, 40), (250, 150, 300, 200), (0, 195, 40, 200)])
 def test_a_label_is_whole_wherever_the_box_is(xyxy) -> None:
     wide = painted(draw(blank(200, 300), one((100, 100, 110, 110)), NAMES)).sum()
@@ -129,3 +134,81 @@ def test_letters_stand_out_from_their_bar_in_every_colour() -> None:
         bar = label[painted(label)]
         luma = bar @ np.array([0.114, 0.587, 0.299])
         assert luma.max() - luma.min() > 90, class_id
+
+
+SQUARE = Zone("queue", ((100, 60), (200, 60), (200, 160), (100, 160)))
+
+
+def test_a_zone_is_outlined_and_lightly_filled_in_place() -> None:
+    image = np.full((200, 300, 3), 100, np.uint8)
+    assert draw_counters(image, [SQUARE], [], {"queue": 2}) is image
+    colour = image[160, 150].astype(int)
+    inside = image[80:150, 110:190].reshape(-1, 3).astype(int)
+    assert np.abs(colour - 100).max() > 40
+    assert (np.abs(inside - (100 + 0.2 * (colour - 100))) <= 1).all()
+    assert (image[170:] == 100).all()
+    assert (image[:, 210:] == 100).all()
+
+
+def test_a_zone_in_fractions_lies_where_the_same_one_in_pixels_does() -> None:
+    halves = Zone("queue", ((0.25, 0.5), (0.75, 0.5), (0.5, 1)))
+    pixels = Zone("queue", ((75, 100), (225, 100), (150, 200)))
+    one, other = (draw_counters(blank(), [zone], [], {}) for zone in (halves, pixels))
+    assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("text", [
+    "door=150,20 150,180", "door=150,180 150,20", "door=60,100 240,100", "door=240,100 60,100", "door=60,30 240,180",
+])  # fmt: skip
+def test_the_arrow_of_a_line_points_where_walking_counts_as_in(text: str) -> None:
+    line = parse_line(text)
+    middle = (np.array(line.start) + line.end) / 2
+    near = painted(draw_counters(blank(), [], [line], {}))
+    rows, columns = np.nonzero(near)
+    points = np.stack([columns, rows], axis=1)
+    points = points[np.linalg.norm(points - middle, axis=1) < 20]  # the arrow, and as much of the line on either side
+    ahead = points.mean(axis=0) - middle
+    assert np.linalg.norm(ahead) > 2
+    ahead *= 40 / np.linalg.norm(ahead)
+    counters = Counters(lines=[line])
+    for x, y in (middle - ahead, middle - ahead, middle + ahead, middle + ahead):
+        counters.update(one((x - 1, y - 2, x + 1, y), track_id=np.array([1], np.int64)), (200, 300))
+    assert counters.counts == {"door in": 1, "door out": 0}
+
+
+def test_the_counts_are_part_of_the_labels() -> None:
+    door = Line("door", (20, 190), (280, 190))
+    pictures = [
+        draw_counters(blank(), [SQUARE], [door], counts)
+        for counts in ({}, {"queue": 2}, {"queue": 3}, {"door in": 1, "door out": 0}, {"door in": 0, "door out": 1})
+    ]
+    for index, picture in enumerate(pictures):
+        assert not any(np.array_equal(picture, other) for other in pictures[:index])
+
+
+def test_a_zone_whose_name_cannot_be_drawn_shows_its_number() -> None:
+    one_, other = (draw_counters(blank(), [Zone(name, SQUARE.polygon)], [], {}) for name in ("列", "zone 1"))
+    assert np.array_equal(one_, other)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.lists(st.tuples(st.integers(0, 400), st.integers(0, 400)), min_size=3, max_size=3, unique=True),
+    st.integers(1, 60),
+    st.integers(1, 60),
+)
+def test_any_zone_and_line_draw_inside_any_picture(corners, height: int, width: int) -> None:
+    (ax, ay), (bx, by), (cx, cy) = corners
+    flat = (bx - ax) * (cy - ay) == (by - ay) * (cx - ax)
+    around = np.full((height + 40, width + 40, 3), 7, np.uint8)
+    line = Line("a long name for a line", corners[0], corners[1])
+    zones = [] if flat else [Zone("z", tuple(corners))]
+    draw_counters(around[20:-20, 20:-20], zones, [line], {"z": 1})
+    inside = np.zeros(around.shape, bool)
+    inside[20:-20, 20:-20] = True
+    assert (around[~inside] == 7).all()
+
+
+def test_what_is_far_outside_the_picture_is_no_error() -> None:
+    far = Zone("far", ((1e300, 0), (1e300, 50), (0, 50)))
+    draw_counters(blank(), [far], [Line("far", (0, 0), (1e12, 1e12))], {})
