@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -48,3 +54,180 @@ def bear(shared: Path) -> Path:
 def highway(shared: Path) -> Path:
     """A real clip: 38 frames of 1280x720 at 25 a second, two cars in each."""
     return shared / "data/videos/highway_cars_test_video.mp4"
+
+
+class Webcam:
+    """A webcam without hardware, for processes that are started with `popen`; it is plugged in from the beginning.
+
+    Attributes:
+        root: What `Request(root=...)` and EDGE_SDK_ROOT take; the camera's name is 0 or /dev/video0.
+    """
+
+    def __init__(self, library: Path, folder: Path) -> None:
+        self.root = folder / "webcam"
+        self._node = self.root / "dev/video0"
+        self._node.parent.mkdir(parents=True)
+        self._picture = folder / "webcam.jpg"
+        self._stall = folder / "webcam-stalls"
+        paths = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+        self._environment = {
+            "LD_PRELOAD": str(library),
+            "PYTHONPATH": paths,
+            "CAMERA_JPEG": str(self._picture),
+            "CAMERA_STALL": str(self._stall),
+        }
+        self.plug()
+
+    def plug(self, photo: Path | None = None) -> None:
+        """Plugs it in; with another picture, a JPEG of any size, where one is given."""
+        if photo is not None:
+            new = self._picture.with_suffix(".new")
+            shutil.copy(photo, new)
+            new.replace(self._picture)
+        if not self._node.is_symlink():
+            self._node.symlink_to("/dev/null")
+
+    def unplug(self) -> None:
+        """Takes it away, node and all; what is open is lost."""
+        self._node.unlink()
+
+    def stall(self) -> None:
+        """Gives no frame from now on."""
+        self._stall.touch()
+
+    def resume(self) -> None:
+        """Gives frames again."""
+        self._stall.unlink()
+
+    def popen(self, *command: str, **settings: str) -> subprocess.Popen[str]:
+        """Starts a process that sees the camera; settings are further variables of its environment."""
+        return subprocess.Popen(
+            [sys.executable, *command],
+            env={**os.environ, **self._environment, **settings},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+
+@pytest.fixture(scope="session")
+def webcam_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The emulated webcam, compiled; OpenCV's own Video4Linux code runs on it."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("no C compiler for the emulated webcam: apt install gcc libc6-dev")
+    library = tmp_path_factory.mktemp("emulator") / "emulator.so"
+    code = Path(__file__).with_name("sources") / "v4l2_emulator.c"
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", str(library), str(code), "-ldl"], check=True, timeout=60)
+    return library
+
+
+@pytest.fixture
+def webcam(webcam_library: Path, tmp_path: Path, bear: Path) -> Webcam:
+    """An emulated webcam that shows a bear, which tests unplug, plug in and stall."""
+    camera = Webcam(webcam_library, tmp_path)
+    camera.plug(bear)
+    return camera
+
+
+RTSP_PYTHON = "/usr/bin/python3"  # the system's own, which sees Debian's gi
+RTSP_HINT = "apt install gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly"
+RTSP_SCRIPT = """
+import sys, gi
+gi.require_version("Gst", "1.0")
+gi.require_version("GstRtspServer", "1.0")
+from gi.repository import GLib, Gst, GstRtspServer
+Gst.init(None)
+port, width, height, fps = sys.argv[1:]
+if not all(Gst.ElementFactory.find(name) for name in ("videotestsrc", "x264enc", "rtph264pay")):
+    sys.exit(1)
+server = GstRtspServer.RTSPServer()
+server.set_address("127.0.0.1")
+server.set_service(port)
+factory = GstRtspServer.RTSPMediaFactory()
+factory.set_shared(True)
+factory.set_launch(
+    f"( videotestsrc is-live=true ! video/x-raw,width={width},height={height},framerate={fps}/1 "
+    f"! x264enc tune=zerolatency speed-preset=ultrafast key-int-max={fps} ! rtph264pay name=pay0 config-interval=1 )"
+)
+server.get_mount_points().add_factory("/live", factory)
+if not server.attach(None):
+    sys.exit(2)
+print(server.get_bound_port(), flush=True)
+GLib.MainLoop().run()
+"""
+
+
+class RtspServer:
+    """A real RTSP server with a live picture, in a process of its own.
+
+    Args:
+        width, height: In pixels.
+        fps: Frames a second; a key frame comes once a second.
+
+    Attributes:
+        url: Of the stream; the same after a new start.
+    """
+
+    def __init__(self, width: int = 640, height: int = 480, fps: int = 25) -> None:
+        self._fps = fps
+        self._port = "0"
+        self._process: subprocess.Popen[str] | None = None
+        self.start(width, height)
+        self.url = f"rtsp://127.0.0.1:{self._port}/live"
+
+    def start(self, width: int, height: int) -> None:
+        """Starts it, after `kill` at the port that it had."""
+        process = subprocess.Popen(
+            [RTSP_PYTHON, "-c", RTSP_SCRIPT, self._port, str(width), str(height), str(self._fps)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        self._process = process
+        assert process.stdout is not None
+        port = process.stdout.readline().strip()
+        if not port:
+            self.kill()
+            if self._port != "0":
+                raise RuntimeError(f"the RTSP server did not start again at port {self._port}")
+            pytest.skip(f"no RTSP server: {RTSP_HINT}")
+        self._port = port
+
+    def kill(self) -> None:
+        """Ends it at once, as a crash or a lost power supply does; may be called twice."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            assert self._process.stdout is not None
+            self._process.stdout.close()
+            self._process = None
+
+    def stall(self) -> None:
+        """Stops it: connections stay and are taken, and nothing is answered."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Goes on after `stall`."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: int) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+
+@pytest.fixture
+def rtsp_server() -> Iterator[Callable[..., RtspServer]]:
+    """Starts a `RtspServer` with what it is called with; ended after the test."""
+    if not Path(RTSP_PYTHON).exists():
+        pytest.skip(f"no RTSP server: there is no {RTSP_PYTHON}")
+    servers: list[RtspServer] = []
+
+    def start(**size: Any) -> RtspServer:
+        servers.append(RtspServer(**size))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.kill()

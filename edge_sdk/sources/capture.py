@@ -8,17 +8,23 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import cv2
 
 from edge_sdk.errors import BadFrameError, SourceError, one_line
 from edge_sdk.result import Frame
+from edge_sdk.sources.base import Request
+from edge_sdk.sources.slots import Slots
+from edge_sdk.sources.watch import watching
 
 STALE_NS = 100_000_000  # a live source's first frame, read while opening, is not delivered when it is older than this
 FIRST_FRAMES = 10  # that may be damaged before a source counts as broken
-LET_GO_S = 6.0  # longer than a stream's time limit for one frame
+LET_GO_S = 1.0  # a read that does not return so long after it was interrupted is left behind
+SLICE_S = 0.05  # how often an opening looks whether it should end
+ATTEMPTS = 8  # grabs after one that failed, before a file counts as ended
+WHOLE = 0.9  # a video that ends before this part of its announced frames was cut off; small errors are common
 FASTEST_FPS = 1000.0  # above this a container's rate is its time base (90000 in some), not a frame rate
 
 _log = logging.getLogger("edge_sdk")
@@ -26,6 +32,8 @@ _log = logging.getLogger("edge_sdk")
 
 class CaptureSource:
     """Reads frames from an open capture; a kind says how it waits, how it is woken and what its end means.
+
+    Pictures are decoded into a few buffers in turn: see `Slots`.
 
     Args:
         capture: An open `cv2.VideoCapture`, or anything with its `grab`, `retrieve`, `get` and `release`.
@@ -45,6 +53,9 @@ class CaptureSource:
         self._released = False
         self._next_id = 0
         self._first: Frame | None = None
+        self._slots = Slots()
+        self._shape: tuple[int, ...] | None = None  # of the last picture
+        self._over = False
 
     def read(self) -> Frame | None:
         """The next frame, or None at the end and once closed."""
@@ -58,23 +69,46 @@ class CaptureSource:
                 if self._closing.is_set():
                     self._free()
 
-    def prime(self) -> None:
+    def prime(self, request: Request | None = None, deadline: float = math.inf) -> None:
         """Reads the first frame now, so that opening fails rather than the first read.
 
         A camera's first frames are often damaged; a few are passed over.
+
+        Args:
+            request: May be cancelled.
+            deadline: `time.monotonic` at which a blocked grab is interrupted.
+
+        Raises:
+            SourceError: There is no frame, or the request was cancelled.
         """
-        with self._reading:
-            for attempt in range(FIRST_FRAMES):
-                try:
-                    self._first = self._grab()
-                    break
-                except BadFrameError as error:
-                    if attempt + 1 == FIRST_FRAMES:
-                        raise SourceError(f"{self.name}: none of {FIRST_FRAMES} frames could be decoded") from error
+        request = request or Request()
+        cancelled = request.cancelled
+
+        def look() -> bool:
+            if cancelled is not None and cancelled.is_set():
+                self._closing.set()
+            elif time.monotonic() < deadline:
+                return False
+            self._interrupt()
+            return True
+
+        unwatched = cancelled is None and deadline == math.inf
+        with nullcontext() if unwatched else watching(look, SLICE_S), self._reading:
+            self._read_first()
             self.fps = nominal_fps(self._capture)
+        request.check_wanted(self.name)
+
+    def _read_first(self) -> None:
+        for attempt in range(FIRST_FRAMES):
+            try:
+                self._first = self._grab()
+                return
+            except BadFrameError as error:
+                if attempt + 1 == FIRST_FRAMES:
+                    raise SourceError(f"{self.name}: none of {FIRST_FRAMES} frames could be decoded") from error
 
     def close(self) -> None:
-        """Frees the capture; a blocked `read` in another thread returns None first.
+        """Frees the capture; a blocked `read` in another thread is interrupted, and returns None first.
 
         One that a driver does not let go is left behind with a warning, and frees the capture when it returns.
         """
@@ -97,7 +131,7 @@ class CaptureSource:
             self._capture.release()
 
     def _grab(self) -> Frame | None:
-        if self._closing.is_set() or not self._wait():
+        if self._closing.is_set() or self._over or not self._wait():
             return None
         try:
             grabbed = self._capture.grab()
@@ -112,9 +146,7 @@ class CaptureSource:
         captured_ns = time.monotonic_ns()
         frame_id, self._next_id = self._next_id, self._next_id + 1
         try:
-            done, image = self._capture.retrieve()
-            if done and image is not None and image.size:
-                image = self._decode(image)
+            done, image = self._retrieve()
         except cv2.error:  # OpenCV asserts what a damaged header says, such as a size beyond its limit
             done, image = False, None
         if not done or image is None or image.size == 0:
@@ -123,9 +155,16 @@ class CaptureSource:
             image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
         return Frame(image, frame_id, self.name, captured_ns)
 
-    def _decode(self, data: Any) -> Any:
-        """The picture in what the capture gave; None where there is none."""
-        return data
+    def _retrieve(self) -> tuple[bool, Any]:
+        """Whether the frame that was grabbed is a picture, and that picture.
+
+        OpenCV writes into the buffer that it is given where the size fits; else, as with the first picture, after a
+        change of size and for a clip that it turns, it makes an array of its own.
+        """
+        done, image = self._capture.retrieve(None if self._shape is None else self._slots.take(self._shape))
+        if done and image is not None:
+            self._shape = image.shape
+        return done, image
 
     def _wait(self) -> bool:
         """Waits until a grab will not block, where that can be known; False once closed."""
@@ -136,6 +175,18 @@ class CaptureSource:
 
     def _ended(self, frames: int) -> Frame | None:
         """No frame came: returns None for an end, raises SourceError for a loss."""
+        return None
+
+    def _file_ended(self, frames: int) -> Frame | None:
+        """The first frame after a damaged part of a file; None where none comes, for good, and said when that is early.
+
+        After a damaged part OpenCV goes on when it is asked again, and a cut-off file still has decoded frames.
+        """
+        if not self._over and any(self._capture.grab() for _ in range(ATTEMPTS)):
+            return self._take()
+        if self.total is not None and frames < WHOLE * self.total and not self._over:
+            _log.warning("%s: ends after %d of %d announced frames; the file is cut off", self.name, frames, self.total)
+        self._over = True
         return None
 
 
@@ -240,11 +291,18 @@ def quiet_opencv() -> Iterator[None]:
 
 
 def open_ffmpeg(
-    path: str, *, options: str | None = None, open_timeout_s: float | None = None, read_timeout_s: float | None = None
+    path: str,
+    *,
+    options: str | None = None,
+    open_timeout_s: float | None = None,
+    read_timeout_s: float | None = None,
+    environment: ExitStack | None = None,
 ) -> Any:
     """Opens a file or URL with FFmpeg; ask `isOpened`.
 
-    OpenCV takes FFmpeg's options and log level from the environment only, so they stand there while it opens.
+    OpenCV takes FFmpeg's options and log level from the environment only, so they stand there while it opens, and
+    whoever opens something else with other options waits. So does a word against a lock of its own, with which one
+    server that does not answer would keep all others from being opened (opencv#20114).
     FFmpeg's messages, which show addresses, are kept off standard error unless ``OPENCV_FFMPEG_LOGLEVEL`` is set;
     OpenCV reads that one once in a process.
 
@@ -254,14 +312,17 @@ def open_ffmpeg(
             has set is kept instead.
         open_timeout_s: After which opening fails; OpenCV's default is 30 seconds.
         read_timeout_s: After which a grab fails; the same.
+        environment: Is given what the environment needs to be restored; whoever closes it sooner than the opening is
+            over, since FFmpeg has begun to work, keeps others waiting no longer.
     """
     parameters: list[int] = []
     if open_timeout_s is not None:
         parameters += [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, max(1, int(open_timeout_s * 1000))]
     if read_timeout_s is not None:
         parameters += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, max(1, int(read_timeout_s * 1000))]
-    variables = {"OPENCV_FFMPEG_LOGLEVEL": _AV_LOG_QUIET}
+    variables = {"OPENCV_FFMPEG_LOGLEVEL": _AV_LOG_QUIET, "OPENCV_FFMPEG_IS_THREAD_SAFE": "1"}
     if options is not None:
         variables["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = options
-    with _ENVIRONMENT.held(variables), quiet_opencv():
+    with ExitStack() as own, quiet_opencv():
+        (own if environment is None else environment).enter_context(_ENVIRONMENT.held(variables))
         return cv2.VideoCapture(path, cv2.CAP_FFMPEG, parameters)

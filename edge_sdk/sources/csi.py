@@ -141,12 +141,12 @@ class CsiKind:
         if not camera.isdecimal() and reader != "libcamera":
             raise SourceError(f"{spec}: {reader} knows cameras by number; give csi:0")
         if reader == "picamera2":
-            return open_picamera(load_picamera2(spec), spec, shot, request.timeout_s)
+            return open_picamera(load_picamera2(spec), spec, shot, request)
         if reader == "libcamera" and camera.isdecimal() and camera != "0":
             raise SourceError(
                 f"{spec}: libcamera knows further cameras by name; give csi:NAME, as cam --list prints it"
             )
-        return open_pipeline(PIPELINES[reader][1](shot), spec, request.timeout_s)
+        return open_pipeline(PIPELINES[reader][1](shot), spec, request)
 
     def find(self, root: Path) -> Sequence[FoundCamera]:
         """The sensors that the kernel has bound, in the order of their bus; the reader's own order may be another."""
@@ -184,14 +184,14 @@ def load_picamera2(spec: str) -> Any:
         ) from error
 
 
-def open_picamera(picamera2: Any, spec: str, shot: Shot, timeout_s: float) -> PicameraSource:
+def open_picamera(picamera2: Any, spec: str, shot: Shot, request: Request) -> PicameraSource:
     """Starts a Raspberry Pi camera and reads its first frame.
 
     Args:
         picamera2: The class Picamera2.
         spec: For the messages.
         shot: What is asked of it.
-        timeout_s: How long a frame may take.
+        request: How long a frame may take, and whether the camera is still wanted.
     """
     attached = picamera2.global_camera_info()
     if int(shot.camera) >= len(attached):
@@ -208,9 +208,9 @@ def open_picamera(picamera2: Any, spec: str, shot: Shot, timeout_s: float) -> Pi
         if camera is not None:
             camera.close()
         raise SourceError(f"{spec}: does not start: {one_line(error)}; another program may be using it") from error
-    source = PicameraSource(PicameraCapture(camera, shot.fps, timeout_s), name=spec)
+    source = PicameraSource(PicameraCapture(camera, shot.fps, request.timeout_s), name=spec)
     try:
-        source.prime()
+        source.prime(request)
     except SourceError:
         source.close()
         raise
@@ -223,6 +223,9 @@ class PicameraSource(CaptureSource):
     def __init__(self, capture: PicameraCapture, *, name: str) -> None:
         super().__init__(capture, name=name, live=True)
         self._camera = capture
+
+    def _retrieve(self) -> tuple[bool, Any]:
+        return self._camera.retrieve()
 
     def _interrupt(self) -> None:
         self._camera.stopping.set()
@@ -259,7 +262,7 @@ class PicameraCapture:
         return False
 
     def retrieve(self) -> tuple[bool, NDArray[np.uint8] | None]:
-        """A copy of the picture; the camera gets its buffer back."""
+        """A copy of the picture, which picamera2 makes in a new array; the camera gets its buffer back."""
         request, self._request = self._request, None
         try:
             return True, request.make_array("main")

@@ -23,6 +23,7 @@ from edge_sdk.result import Frame
 from edge_sdk.sources.base import FoundCamera, Request
 from edge_sdk.sources.files import read_photo
 from edge_sdk.sources.pace import Pace
+from edge_sdk.sources.slots import Slots
 
 WIDTH, HEIGHT, FPS = 1280, 720, 30.0
 SMALLEST, LARGEST = 64, 4096
@@ -93,7 +94,7 @@ class DemoKind:
 
 
 class Scene:
-    """Draws the frames.
+    """Draws the frames; one thread at a time, since what it needs meanwhile lies ready.
 
     Args:
         photo: uint8 [h, w, 3] BGR, a portrait.
@@ -104,7 +105,7 @@ class Scene:
     def __init__(self, photo: NDArray[np.uint8], width: int, height: int) -> None:
         if not (SMALLEST <= width <= LARGEST and SMALLEST <= height <= LARGEST):
             raise UsageError(f"the demo scene is {SMALLEST} to {LARGEST} pixels wide and high, not {width}x{height}")
-        self._width, self._height = width, height
+        self.width, self.height = width, height
         # The backdrop: the same photo, blurred until nobody is in it, so that its colours fit.
         backdrop = cv2.resize(cv2.GaussianBlur(photo, (0, 0), photo.shape[1] / 8), (width, height))
         self._backdrop = cv2.convertScaleAbs(backdrop, alpha=0.8, beta=20)
@@ -115,10 +116,23 @@ class Scene:
             False: (figure, veil),
             True: (np.ascontiguousarray(figure[:, ::-1]), np.ascontiguousarray(veil[:, ::-1])),
         }
+        tallest = math.ceil(height * max(walker.tall + walker.swell for walker in WALKERS)) + 1
+        self._scaled = np.empty((2, tallest, _width_of(photo, tallest), 3), np.uint8)
+        self._dimmed = np.empty((height, width, 3), np.uint8)
 
-    def frame(self, frame_id: int, fps: float = FPS) -> NDArray[np.uint8]:
-        """The picture with this number: uint8 [height, width, 3] BGR, a new array."""
-        image: NDArray[np.uint8] = self._backdrop.copy()
+    def frame(self, frame_id: int, fps: float = FPS, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        """The picture with this number.
+
+        Args:
+            frame_id: From 0.
+            fps: How many of them are a second.
+            out: uint8 [height, width, 3], drawn into; None makes a new array.
+
+        Returns:
+            uint8 [height, width, 3] BGR.
+        """
+        image = np.empty_like(self._backdrop) if out is None else out
+        np.copyto(image, self._backdrop)
         for walker in WALKERS:
             self._draw(image, walker, frame_id / fps)
         return image
@@ -127,17 +141,19 @@ class Scene:
         figure, veil = self._figures[walker.mirrored]
         across = math.sin(2 * math.pi * at_s / walker.period_s[0] + walker.phase)
         nearer = math.sin(2 * math.pi * at_s / walker.period_s[1] + walker.phase)
-        tall = round(self._height * (walker.tall + walker.swell * nearer))
-        wide = max(1, round(tall * figure.shape[1] / figure.shape[0]))
-        left = round(self._width * (walker.centre + walker.reach * across) - wide / 2)
-        top = self._height - round(tall * SHOWN)
-        x0, y0, x1, y1 = max(0, left), max(0, top), min(self._width, left + wide), min(self._height, top + tall)
+        tall = round(self.height * (walker.tall + walker.swell * nearer))
+        wide = _width_of(figure, tall)
+        left = round(self.width * (walker.centre + walker.reach * across) - wide / 2)
+        top = self.height - round(tall * SHOWN)
+        x0, y0, x1, y1 = max(0, left), max(0, top), min(self.width, left + wide), min(self.height, top + tall)
         if x0 >= x1 or y0 >= y1:
             return
         part = (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))
-        figure, veil = cv2.resize(figure, (wide, tall))[part], cv2.resize(veil, (wide, tall))[part]
+        figure = cv2.resize(figure, (wide, tall), dst=self._scaled[0, :tall, :wide])[part]
+        veil = cv2.resize(veil, (wide, tall), dst=self._scaled[1, :tall, :wide])[part]
         behind = image[y0:y1, x0:x1]
-        image[y0:y1, x0:x1] = cv2.add(cv2.multiply(behind, veil, scale=1 / 255), figure)
+        dimmed = cv2.multiply(behind, veil, dst=self._dimmed[: y1 - y0, : x1 - x0], scale=1 / 255)
+        np.copyto(behind, cv2.add(dimmed, figure, dst=dimmed))
 
 
 class DemoSource:
@@ -150,6 +166,8 @@ class DemoSource:
         self.live = live
         self.fps: float | None = fps
         self._scene = scene
+        self._size = scene.height, scene.width, 3
+        self._slots = Slots()
         self._rate = fps
         self._pace = Pace(fps if live else None, live)
         self._next_id = 0
@@ -161,11 +179,16 @@ class DemoSource:
             return None
         self._next_id = frame_id + 1
         captured_ns = time.monotonic_ns()
-        return Frame(self._scene.frame(frame_id, self._rate), frame_id, self.name, captured_ns)
+        image = self._scene.frame(frame_id, self._rate, self._slots.take(self._size))
+        return Frame(image, frame_id, self.name, captured_ns)
 
     def close(self) -> None:
         """Ends the scene; a waiting `read` returns None."""
         self._pace.close()
+
+
+def _width_of(figure: NDArray[np.uint8], tall: int) -> int:
+    return max(1, round(tall * int(figure.shape[1]) / int(figure.shape[0])))
 
 
 def sample_photo() -> Path:

@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_sdk.errors import BadFrameError, SourceError, SourceNotFoundError, one_line
+from edge_sdk.errors import BadFrameError, SourceError, SourceNotFoundError, UsageError, one_line
 from edge_sdk.result import Frame
 from edge_sdk.sources.base import FoundCamera, Request
 from edge_sdk.sources.capture import quiet_opencv
@@ -73,6 +73,7 @@ class PhotoSource:
         self.total: int | None = len(paths)
         self._paths: Sequence[Path] = list(paths)
         self._next_id = 0
+        self._left_out: frozenset[int] = frozenset()
         self._first: NDArray[np.uint8] | None = None
 
     def check(self) -> None:
@@ -86,8 +87,29 @@ class PhotoSource:
         except BadFrameError as error:
             raise SourceError(str(error)) from error
 
+    def skip(self, done: Callable[[int, Path], bool]) -> int:
+        """Leaves photos out, such as those that an interrupted run has finished; the others keep their ids.
+
+        Args:
+            done: Whether to leave out the photo of this id and path; asked for each, in order.
+
+        Returns:
+            How many are left out; `total` counts them.
+
+        Raises:
+            UsageError: Photos have been read already.
+        """
+        if self._next_id > 0:
+            raise UsageError(f"{self.name}: photos are left out before the first is read")
+        self._left_out = frozenset(number for number, path in enumerate(self._paths) if done(number, path))
+        if 0 in self._left_out:
+            self._first = None
+        return len(self._left_out)
+
     def read(self) -> Frame | None:
         """The next photo, or None after the last; BadFrameError for one that cannot be read."""
+        while self._next_id in self._left_out:
+            self._next_id += 1
         if self._next_id >= len(self._paths):
             return None
         frame_id, self._next_id = self._next_id, self._next_id + 1

@@ -30,6 +30,7 @@ from edge_sdk.errors import SourceError, one_line
 from edge_sdk.result import Frame
 from edge_sdk.sources.base import FoundCamera, Request, without_credentials
 from edge_sdk.sources.capture import CaptureSource
+from edge_sdk.sources.slots import Slots
 
 PROGRAM = "gst-launch-1.0"
 INSTALL = "sudo apt install gstreamer1.0-tools gstreamer1.0-plugins-base"
@@ -74,7 +75,7 @@ class GstKind:
             raise SourceError(f"{shown(spec)}: {one_line(error)}; quotes come in pairs") from error
         if not elements:
             raise SourceError("gst: needs an element: gst:videotestsrc")
-        return open_pipeline([*elements, "!", *to_bgr(request)], shown(spec), request.timeout_s)
+        return open_pipeline([*elements, "!", *to_bgr(request)], shown(spec), request)
 
     def find(self, root: Path) -> Sequence[FoundCamera]:
         """Pipelines are named, never found."""
@@ -87,6 +88,9 @@ class GstSource(CaptureSource):
     def __init__(self, capture: PipeCapture, *, name: str) -> None:
         super().__init__(capture, name=name, live=True)
         self._pipe = capture
+
+    def _retrieve(self) -> tuple[bool, Any]:
+        return self._pipe.retrieve()
 
     def _interrupt(self) -> None:
         self._pipe.stop()
@@ -113,6 +117,8 @@ class PipeCapture:
         self._timeout_s = timeout_s
         self._geometry: Geometry | None = None
         self._image: NDArray[np.uint8] | None = None
+        self._slots = Slots()
+        self._padded: NDArray[np.uint8] | None = None  # a frame whose rows end in padding, before it is cut off
         self._late = False
         self._changed = False
         self._stopping = threading.Event()
@@ -148,7 +154,20 @@ class PipeCapture:
         geometry = self._negotiated(deadline)
         if geometry is None or self._changed:
             return False
-        buffer = np.empty((geometry.height, geometry.stride), np.uint8)
+        row = geometry.width * 3
+        image = self._slots.take((geometry.height, geometry.width, 3))
+        if geometry.stride == row:
+            whole = self._fill(image, deadline)
+        else:
+            if self._padded is None:
+                self._padded = np.empty((geometry.height, geometry.stride), np.uint8)
+            whole = self._fill(self._padded, deadline)
+            image.reshape(geometry.height, row)[:] = self._padded[:, :row]
+        self._image = image if whole else None
+        return whole
+
+    def _fill(self, buffer: NDArray[np.uint8], deadline: float) -> bool:
+        """Reads as many bytes as the buffer has; whether they came in time."""
         view, filled = memoryview(buffer.data).cast("B"), 0
         while filled < buffer.nbytes:
             if not self._wait_readable(deadline):
@@ -157,8 +176,6 @@ class PipeCapture:
             if count == 0:
                 return False
             filled += count
-        rows = np.ascontiguousarray(buffer[:, : geometry.width * 3])
-        self._image = rows.reshape(geometry.height, geometry.width, 3)
         return True
 
     def retrieve(self) -> tuple[bool, NDArray[np.uint8] | None]:
@@ -243,19 +260,19 @@ class PipeCapture:
         return os.pread(self._log.fileno(), size, 0).decode(errors="replace")
 
 
-def open_pipeline(elements: Sequence[str], name: str, timeout_s: float) -> GstSource:
+def open_pipeline(elements: Sequence[str], name: str, request: Request) -> GstSource:
     """Starts a pipeline that ends in BGR and reads its first frame.
 
     Raises:
         SourceError: It does not start, or gives no frame in time; with GStreamer's own reason.
     """
     try:
-        capture = PipeCapture(elements, timeout_s)
+        capture = PipeCapture(elements, request.timeout_s)
     except SourceError as error:
         raise SourceError(f"{name}: {error}") from error
     source = GstSource(capture, name=name)
     try:
-        source.prime()
+        source.prime(request)
     except SourceError:
         source.close()
         raise

@@ -9,8 +9,10 @@ import re
 import select
 import stat
 import struct
+import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,9 @@ CAPABILITY = struct.Struct("=16s32s32sIII12x")
 CAP_CAPTURE, CAP_CAPTURE_MPLANE = 0x0000_0001, 0x0000_1000
 CAP_M2M_MPLANE, CAP_M2M = 0x0000_4000, 0x0000_8000
 CAP_STREAMING, CAP_IO_MC, CAP_DEVICE_CAPS = 0x0400_0000, 0x2000_0000, 0x8000_0000
+# _IOW('V', 19, int), and the types of queue that it may stop: single-planar capture, multi-planar capture
+VIDIOC_STREAMOFF = 0x40045613
+QUEUES = (1, 9)
 
 # Nodes of a board's own camera and codec blocks: raw sensor data or half of a pipeline, never pictures by themselves.
 # Raspberry Pi (unicam, rp1-cfe, pispbe, bcm2835-*, rpi-hevc-dec), Jetson (vi-output, tegra), Qualcomm (camss, venus).
@@ -140,11 +145,17 @@ class V4l2Kind:
         )
         try:
             with quiet_opencv():
-                source.prime()
+                source.prime(request, time.monotonic() + request.timeout_s)
         except SourceError:
             source.close()
             raise
         return source
+
+    def present(self, spec: str, request: Request) -> bool:
+        """Whether the node is there and its driver answers as a camera's."""
+        node = node_of(spec, request.root)
+        capability = query_capability(node) if node is not None and node.is_char_device() else None
+        return capability is not None and capability.is_camera
 
     def find(self, root: Path) -> Sequence[FoundCamera]:
         """The nodes that are cameras: by their driver's word, or in a captured tree by their names."""
@@ -196,7 +207,8 @@ class V4l2Source(CaptureSource):
         name: The spec.
         node: Its device node.
         timeout_s: How long a frame may take.
-        descriptor: The capture's own descriptor of the node, to wait on; None waits inside OpenCV, up to 10 s.
+        descriptor: The capture's own descriptor of the node, to wait on and to end a wait inside OpenCV, which the
+            first frame needs; without one such a wait takes up to 10 s.
         raw: Whether the capture gives JPEGs rather than pictures.
     """
 
@@ -208,12 +220,18 @@ class V4l2Source(CaptureSource):
         self._timeout_s = timeout_s
         self._descriptor = descriptor
         self._raw = raw
+        self._releasing = threading.Lock()  # the descriptor may be another file's afterwards
 
-    def _decode(self, data: Any) -> Any:
+    def _retrieve(self) -> tuple[bool, Any]:
         if not self._raw:
-            return data
+            return super()._retrieve()
+        done, data = self._capture.retrieve()
+        if not done or data is None or not data.size:
+            return False, None
         with quiet_opencv():
-            return cv2.imdecode(data.reshape(-1), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+            # A new array for each: Python's imdecode takes no buffer, in OpenCV 4 and 5.
+            image = cv2.imdecode(data.reshape(-1), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        return image is not None, image
 
     def _wait(self) -> bool:
         if self._descriptor is None:
@@ -229,6 +247,18 @@ class V4l2Source(CaptureSource):
                     f"{self.name}: no frame within {self._timeout_s:g} s; unplug the camera and try again"
                 )
         return False
+
+    def _interrupt(self) -> None:
+        with self._releasing:
+            if self._descriptor is None or self._released:
+                return
+            for queue in QUEUES:  # a stream that is stopped wakes whoever waits for it
+                with suppress(OSError):
+                    fcntl.ioctl(self._descriptor, VIDIOC_STREAMOFF, struct.pack("i", queue))
+
+    def _free(self) -> None:
+        with self._releasing:
+            super()._free()
 
     def _ended(self, frames: int) -> Frame | None:
         if not self._node.exists():

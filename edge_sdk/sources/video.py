@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,6 @@ VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".mjpeg", ".mjpg"}
     | {".h264", ".264", ".h265", ".265", ".hevc", ".flv", ".wmv", ".3gp", ".ogv", ".gif"}
 )
-WHOLE = 0.9  # a video that ends before this part of its announced frames was cut off; small errors are common
-ATTEMPTS = 8  # grabs after one that failed, before a file counts as ended
-
-_log = logging.getLogger("edge_sdk")
 
 
 class VideoKind:
@@ -77,18 +72,11 @@ class VideoSource(CaptureSource):
 
     def __init__(self, capture: Any, *, name: str, total: int | None) -> None:
         super().__init__(capture, name=name, live=False, total=total)
-        self._over = False
 
     def _ended(self, frames: int) -> Frame | None:
         if frames == 0:
             raise SourceError(f"{self.name}: no frame can be decoded")
-        # After a damaged part OpenCV goes on when it is asked again, and a cut-off file still has decoded frames.
-        if not self._over and any(self._capture.grab() for _ in range(ATTEMPTS)):
-            return self._take()
-        if self.total is not None and frames < WHOLE * self.total and not self._over:
-            _log.warning("%s: ends after %d of %d announced frames; the file is cut off", self.name, frames, self.total)
-        self._over = True
-        return None
+        return self._file_ended(frames)
 
 
 KIND = VideoKind()

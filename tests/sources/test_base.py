@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import threading
 
 import pytest
 
 from edge_sdk.errors import SourceError, SourceNotFoundError, UsageError
-from edge_sdk.sources.base import Request, open_source
+from edge_sdk.sources.base import Request, is_back, open_source
 
 
 @pytest.mark.parametrize(
@@ -36,3 +37,22 @@ def test_what_is_no_source_lists_those_there_are(tmp_path) -> None:
         open_source("nowhere")
     with pytest.raises(SourceError, match="not something to take pictures from"):
         open_source("/dev/null")
+
+
+def test_of_most_sources_it_cannot_be_told_whether_they_are_back(tmp_path) -> None:
+    for spec in ("demo", "csi:0", "gst:videotestsrc", "clip.mp4", tmp_path, "no such thing"):
+        assert is_back(spec) is None
+
+
+@pytest.mark.parametrize("spec", ["", "a" * 5000, "rtsp://", "http://[", "rtsp://host:99999/", "rtsp://a b/", "\0"])
+def test_looking_for_nonsense_raises_nothing(spec: str) -> None:
+    assert is_back(spec) in (None, False)
+
+
+def test_a_request_that_nobody_cancelled_is_wanted() -> None:
+    cancelled = threading.Event()
+    request = Request(cancelled=cancelled)
+    request.check_wanted("camera")
+    cancelled.set()
+    with pytest.raises(SourceError, match="camera: the opening was cancelled"):
+        request.check_wanted("camera")

@@ -184,7 +184,7 @@ class Picamera2:
 
 
 def test_a_raspberry_pi_camera_gives_frames_and_gets_its_buffers_back():
-    source = open_picamera(Picamera2, "csi", shot_of("0", Request(width=320, height=240)), 1)
+    source = open_picamera(Picamera2, "csi", shot_of("0", Request(width=320, height=240)), Request(timeout_s=1))
     assert (source.live, source.fps, source.name) == (True, 30.0, "csi")
     frames = [source.read() for _ in range(4)]
     assert [frame.id for frame in frames] == [0, 1, 2, 3]
@@ -197,30 +197,43 @@ def test_a_raspberry_pi_camera_gives_frames_and_gets_its_buffers_back():
 
 def test_a_raspberry_pi_camera_that_is_not_there_is_said():
     with pytest.raises(SourceNotFoundError, match=r"csi:3: no such CSI camera; attached: csi:0 \(imx708\)"):
-        open_picamera(Picamera2, "csi:3", shot_of("3", Request()), 1)
+        open_picamera(Picamera2, "csi:3", shot_of("3", Request()), Request(timeout_s=1))
     nothing = type("Nothing", (Picamera2,), {"attached": ()})
     with pytest.raises(SourceNotFoundError, match="none is attached; check its cable"):
-        open_picamera(nothing, "csi", shot_of("0", Request()), 1)
+        open_picamera(nothing, "csi", shot_of("0", Request()), Request(timeout_s=1))
 
 
 def test_a_raspberry_pi_camera_in_use_is_said():
     busy = type("Busy", (Picamera2,), {"busy": True})
     with pytest.raises(SourceError, match=r"did not complete\.; another program may be using it"):
-        open_picamera(busy, "csi", shot_of("0", Request()), 1)
+        open_picamera(busy, "csi", shot_of("0", Request()), Request(timeout_s=1))
 
 
 def test_a_raspberry_pi_camera_that_stalls_fails_in_time_and_is_closed():
     stalling = type("Stalling", (Picamera2,), {"stalls": True})
     started = time.monotonic()
     with pytest.raises(SourceError, match=r"no frame after 0 \(none within 0\.3 s\)"):
-        open_picamera(stalling, "csi", shot_of("0", Request()), 0.3)
+        open_picamera(stalling, "csi", shot_of("0", Request()), Request(timeout_s=0.3))
     assert time.monotonic() - started < 1
     assert stalling.last.state == "closed"
 
 
+def test_the_opening_of_a_raspberry_pi_camera_can_be_cancelled():
+    stalling = type("Stalling", (Picamera2,), {"stalls": True})
+    cancelled = threading.Event()
+    timer = threading.Timer(0.2, cancelled.set)
+    timer.start()
+    started = time.monotonic()
+    with pytest.raises(SourceError, match="csi: the opening was cancelled"):
+        open_picamera(stalling, "csi", shot_of("0", Request()), Request(timeout_s=60, cancelled=cancelled))
+    assert time.monotonic() - started < 5
+    assert stalling.last.state == "closed"
+    timer.join()
+
+
 def test_closing_ends_a_blocked_read():
     camera = type("Sleepy", (Picamera2,), {})
-    source = open_picamera(camera, "csi", shot_of("0", Request()), 30)
+    source = open_picamera(camera, "csi", shot_of("0", Request()), Request(timeout_s=30))
     source.read()
     camera.stalls = True
     outcome = []

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -56,6 +57,31 @@ def test_a_frame_depends_on_its_number_alone(scene):
     assert np.array_equal(scene.frame(77), again.frame(77))
     assert not np.array_equal(scene.frame(77), scene.frame(78))
     assert scene.frame(0).shape == (360, 640, 3)
+
+
+def test_a_frame_is_drawn_into_the_array_that_is_given(scene):
+    given = np.zeros((360, 640, 3), np.uint8)
+    assert scene.frame(77, out=given) is given
+    assert np.array_equal(given, scene.frame(77))
+
+
+def test_the_demo_draws_in_buffers_that_are_free():
+    source = open_source("demo:fast", Request(width=320, height=180))
+    held = source.read().image
+    kept = held.copy()
+    assert len({source.read().image.ctypes.data for _ in range(30)}) == 1
+    assert np.array_equal(held, kept)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        for _ in range(30):
+            source.read()
+        allocated = tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+    source.close()
+    assert allocated < 64 * 1024
 
 
 def test_something_of_the_photo_is_sharp_in_every_frame(scene):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import threading
 import time
 from pathlib import Path
@@ -51,6 +53,20 @@ def test_rows_that_gstreamer_pads_come_out_straight(width):
 
 
 @needs_gstreamer
+@pytest.mark.parametrize("width", [320, 321])
+def test_frames_come_in_buffers_that_are_free(width):
+    source = open_source(f"gst:videotestsrc pattern=ball num-buffers=40 ! video/x-raw,width={width},height=240")
+    held = [source.read().image for _ in range(3)]
+    kept = [image.copy() for image in held]
+    others = {source.read().image.ctypes.data for _ in range(30)}
+    assert len(others) == 1
+    assert not any(image.ctypes.data in others for image in held)
+    assert all(np.array_equal(image, copy) for image, copy in zip(held, kept, strict=True))
+    assert not np.array_equal(held[0], held[2])
+    source.close()
+
+
+@needs_gstreamer
 def test_the_size_and_rate_that_were_asked_for_are_given():
     source = open_source("gst:videotestsrc is-live=true", Request(width=200, height=100, fps=10))
     assert source.fps == 10.0
@@ -92,6 +108,42 @@ def test_a_pipeline_that_gives_nothing_fails_in_time():
             "gst:videotestsrc is-live=true ! video/x-raw,framerate=1/60 ! valve drop=true", Request(timeout_s=1)
         )
     assert time.monotonic() - started < 4
+
+
+@needs_gstreamer
+def test_a_pipeline_that_hangs_is_killed_and_its_read_ends_first():
+    source = open_source("gst:videotestsrc is-live=true ! video/x-raw,framerate=25/1", Request(timeout_s=30))
+    child = int(Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()[-1])
+    os.kill(child, signal.SIGSTOP)
+    ended, reading = [], threading.Event()
+
+    def read_on():
+        while source.read() is not None:
+            reading.set()
+        ended.append(time.monotonic())
+
+    thread = threading.Thread(target=read_on)
+    thread.start()
+    reading.wait(5)
+    time.sleep(0.5)  # what the pipe still held is read
+    started = time.monotonic()
+    source.close()
+    took_s = time.monotonic() - started
+    thread.join(5)
+    assert took_s < 4  # it has a second to release its camera
+    assert ended[0] - started < 1.5
+
+
+@needs_gstreamer
+def test_the_opening_of_a_pipeline_can_be_cancelled():
+    cancelled = threading.Event()
+    timer = threading.Timer(0.3, cancelled.set)
+    timer.start()
+    started = time.monotonic()
+    with pytest.raises(SourceError, match="the opening was cancelled"):
+        open_source("gst:videotestsrc is-live=true ! valve drop=true", Request(timeout_s=60, cancelled=cancelled))
+    assert time.monotonic() - started < 5
+    timer.join()
 
 
 @needs_gstreamer

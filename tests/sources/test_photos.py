@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_sdk.errors import BadFrameError, SourceError, SourceNotFoundError
+from edge_sdk.errors import BadFrameError, SourceError, SourceNotFoundError, UsageError
 from edge_sdk.sources.base import open_source
 from edge_sdk.sources.files import jpeg_is_whole, natural_key, read_photo
 
@@ -255,3 +255,36 @@ def test_a_preview_inside_a_jpeg_does_not_count_as_its_end(photos):
 @given(st.binary(max_size=200))
 def test_no_bytes_upset_the_look_for_a_jpegs_end(data):
     assert jpeg_is_whole(b"\xff\xd8" + data) in (True, False)
+
+
+def test_photos_that_are_left_out_are_not_read_and_the_others_keep_their_ids(photos, tmp_path):
+    for name in ("a.jpg", "b.jpg", "c.jpg", "d.jpg"):
+        shutil.copy(photos[0], tmp_path / name)
+    (tmp_path / "b.jpg").write_text("would not be read")
+    source, asked = open_source(tmp_path), []
+
+    def done(number, path):
+        asked.append((number, path.name))
+        return path.name in ("a.jpg", "b.jpg", "d.jpg")
+
+    assert source.skip(done) == 3
+    assert asked == [(0, "a.jpg"), (1, "b.jpg"), (2, "c.jpg"), (3, "d.jpg")]
+    assert source.total == 4
+    frame = source.read()
+    assert (frame.id, Path(frame.source).name) == (2, "c.jpg")
+    assert source.read() is None
+    with pytest.raises(UsageError, match="before the first is read"):
+        source.skip(done)
+    source.close()
+    assert source.read() is None
+
+
+def test_a_photo_that_is_named_alone_may_be_left_out(photos):
+    source = open_source(photos[0])
+    assert source.skip(lambda number, path: (number, path) == (0, photos[0])) == 1
+    assert source.read() is None
+    source.close()
+    source = open_source(photos[0])
+    assert source.skip(lambda number, path: False) == 0
+    assert source.read().id == 0
+    source.close()

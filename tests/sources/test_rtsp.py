@@ -8,14 +8,12 @@ import subprocess
 import sys
 import threading
 import time
-from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 
 from edge_sdk.errors import SourceError, SourceNotFoundError
-from edge_sdk.sources.base import Request, open_source, without_credentials
-from edge_sdk.sources.rtsp import reach
+from edge_sdk.sources.base import Request, is_back, open_source, without_credentials
 
 pytestmark = pytest.mark.usefixtures("leaves_nothing")
 
@@ -149,23 +147,6 @@ def test_a_host_that_is_not_there_is_said(monkeypatch):
         open_source("rtsp://anna:s3cret@camera.invalid/live", Request(timeout_s=2))
 
 
-def test_an_address_that_swallows_packets_fails_in_time():
-    started = time.monotonic()
-    with socket.socket() as full:  # a listener whose queue is full answers no further connection
-        full.bind(("127.0.0.1", 0))
-        full.listen(0)
-        waiting = [socket.socket() for _ in range(4)]
-        for one in waiting:
-            one.setblocking(False)
-            one.connect_ex(full.getsockname())
-        time.sleep(0.2)
-        with pytest.raises(SourceError, match=r"no answer from 127\.0\.0\.1 port"):
-            reach(urlsplit(f"rtsp://127.0.0.1:{full.getsockname()[1]}/"), "camera", time.monotonic() + 1)
-        for one in waiting:
-            one.close()
-    assert time.monotonic() - started < 1 + MARGIN_S
-
-
 @pytest.mark.parametrize("url", ["rtsp://", "rtsp:///path", "http://host:99999/", "rtsp://host:0/", "rtsp://a b/"])
 def test_what_is_no_url_is_refused_with_an_example(url):
     with pytest.raises(SourceError, match=r"it looks like rtsp://host:554/path|a URL has no blanks"):
@@ -224,24 +205,200 @@ def test_closing_ends_a_blocked_read_at_once(server, photos):
     assert outcome[-1] == "over"
 
 
-def test_streams_of_one_server_that_are_opened_at_once_do_not_hang_up_on_each_other(server, photos):
-    url = server.stream("/video", photos[:3], fps=30)
-    together, opened = threading.Barrier(4), []
+def opened_together(urls):
+    together, opened = threading.Barrier(len(urls)), []
 
-    def connect():
+    def connect(url):
         together.wait()
-        opened.append(open_source(url, Request(timeout_s=LIMIT_S)))
+        opened.append(open_source(url, Request(timeout_s=30)))
 
-    threads = [threading.Thread(target=connect) for _ in range(4)]
+    threads = [threading.Thread(target=connect, args=(url,)) for url in urls]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(opened) == 4
+    assert len(opened) == len(urls)
+    return opened
+
+
+class Reading(threading.Thread):
+    """Reads a source to its end, and keeps how that came and when."""
+
+    def __init__(self, source):
+        super().__init__()
+        self.source = source
+        self.ids = []
+        self.end = ""
+        self.ended_s = 0.0
+        self.start()
+
+    def run(self):
+        try:
+            while (frame := self.source.read()) is not None:
+                self.ids.append(frame.id)
+            self.end = None
+        except SourceError as error:
+            self.end = str(error)
+        self.ended_s = time.monotonic()
+
+    def wait_for_frames(self, count):
+        deadline = time.monotonic() + 10
+        while len(self.ids) < count and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert len(self.ids) >= count
+
+
+@pytest.mark.parametrize("kind", ["http", "rtsp"])
+def test_streams_of_one_server_that_are_opened_at_once_do_not_hang_up_on_each_other(kind, server, photos, request):
+    if kind == "http":
+        url = server.stream("/video", photos[:3], fps=30)
+    else:
+        url = request.getfixturevalue("rtsp_server")(width=320, height=240).url
+    opened = opened_together([url] * 4)
     while opened:
         opened.pop().close()
         for source in opened:
             assert [source.read() is not None for _ in range(3)] == [True] * 3
+
+
+def test_streams_of_one_server_that_were_opened_at_once_can_each_be_closed_while_it_stalls(rtsp_server):
+    server = rtsp_server(width=320, height=240)
+    readings = [Reading(source) for source in opened_together([server.url] * 4)]
+    for reading in readings:
+        reading.wait_for_frames(3)
+    server.stall()
+    time.sleep(0.5)
+    for reading in readings:
+        began = time.monotonic()
+        reading.source.close()
+        assert time.monotonic() - began < 1
+        reading.join(10)
+        assert reading.end is None
+        assert reading.ended_s - began < 1
+
+
+def test_a_live_stream_is_read_at_its_pace_from_the_first_frame(rtsp_server):
+    url, took_s = rtsp_server(width=320, height=240, fps=20).url, []
+    for _ in range(3):  # a busy machine may spoil one
+        source = open_source(url)
+        source.read()
+        began = time.monotonic()
+        for _ in range(10):
+            source.read()
+        took_s.append(time.monotonic() - began)
+        source.close()
+    assert max(took_s) > 0.3  # no frames of old at once
+
+
+def test_a_server_that_is_killed_is_a_loss_and_it_comes_back_with_another_size(rtsp_server):
+    server = rtsp_server(width=320, height=240)
+    assert is_back(server.url) is True
+    source = open_source(server.url)
+    reading = Reading(source)
+    reading.wait_for_frames(3)
+    server.kill()
+    killed_s = time.monotonic()
+    reading.join(10)
+    assert "the stream ended or stalled" in reading.end
+    assert reading.ended_s - killed_s < 3
+    source.close()
+    assert is_back(server.url) is False
+    server.start(width=640, height=360)
+    assert is_back(server.url) is True
+    source = open_source(server.url)
+    assert source.read().image.shape == (360, 640, 3)
+    source.close()
+
+
+def test_a_server_that_hangs_is_not_back_until_it_goes_on(rtsp_server):
+    server = rtsp_server(width=320, height=240)
+    server.stall()
+    began = time.monotonic()
+    assert is_back(server.url) is False  # though its kernel takes connections
+    assert time.monotonic() - began < 0.5 + MARGIN_S
+    server.go_on()
+    assert is_back(server.url) is True
+
+
+@pytest.mark.parametrize("scheme", ["rtsp", "http"])
+def test_an_opening_can_be_cancelled_while_the_server_says_nothing(silent, scheme):
+    cancelled = threading.Event()
+    timer = threading.Timer(0.5, cancelled.set)
+    timer.start()
+    began = time.monotonic()
+    with pytest.raises(SourceError, match="the opening was cancelled"):
+        open_source(f"{scheme}://{silent}/live", Request(timeout_s=30, cancelled=cancelled))
+    assert time.monotonic() - began < 0.5 + MARGIN_S
+    timer.join()
+
+
+def test_an_opening_can_be_cancelled_while_no_frame_comes(server, photos):
+    cancelled = threading.Event()
+    url = server.stream("/video", photos[:1], fps=10, frames=1)
+    timer = threading.Timer(1, cancelled.set)
+    timer.start()
+    began = time.monotonic()
+    with pytest.raises(SourceError, match="the opening was cancelled"):
+        open_source(url, Request(timeout_s=30, cancelled=cancelled))
+    assert time.monotonic() - began < 1 + MARGIN_S
+    timer.join()
+
+
+@pytest.mark.parametrize("scheme", ["rtsp", "http"])
+def test_a_server_that_says_nothing_keeps_no_other_source_from_opening(silent, scheme, cars, server):
+    cancelled, outcome = threading.Event(), []
+
+    def connect():
+        try:
+            open_source(f"{scheme}://{silent}/live", Request(timeout_s=30, cancelled=cancelled))
+        except SourceError as error:
+            outcome.append(str(error))
+
+    thread = threading.Thread(target=connect)
+    thread.start()
+    time.sleep(0.5)
+    began = time.monotonic()
+    for spec in (cars, server.give("/cars.mp4", cars.read_bytes(), "video/mp4")):
+        open_source(spec).close()
+    assert time.monotonic() - began < 5
+    assert thread.is_alive()
+    cancelled.set()
+    thread.join(5)
+    assert "cancelled" in outcome[0]
+
+
+def test_an_mjpeg_stream_whose_server_dies_is_a_loss(server, photos):
+    url = server.stream("/video", photos[:5], fps=20)
+    assert is_back(url) is True
+    source = open_source(url)
+    reading = Reading(source)
+    reading.wait_for_frames(3)
+    server.gone.set()  # ends the answer, and the connection with it
+    reading.join(10)
+    assert "the stream ended or stalled" in reading.end
+    source.close()
+
+
+def test_a_clip_over_http_that_is_cut_off_says_so_once(server, people, caplog):
+    data = people.read_bytes()
+
+    def answer(request):
+        request.send_response(200)
+        request.send_header("Content-Type", "video/mp4")
+        request.send_header("Content-Length", str(len(data)))
+        request.end_headers()
+        request.wfile.write(data[: len(data) // 8])
+
+    server.pages["/people.mp4"] = answer
+    source = open_source(server.url + "/people.mp4", Request(timeout_s=2))
+    reading = Reading(source)
+    reading.join(60)
+    assert reading.end is None
+    assert source.read() is None
+    source.close()
+    assert caplog.messages == [
+        f"{server.url}/people.mp4: ends after {len(reading.ids)} of 1394 announced frames; the file is cut off"
+    ]
 
 
 def test_ffmpeg_prints_nothing_about_an_address(silent):

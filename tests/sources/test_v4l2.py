@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
+import re
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 
 from edge_sdk.errors import BadFrameError, SourceError, SourceNotFoundError
 from edge_sdk.sources import v4l2
-from edge_sdk.sources.base import FoundCamera, Request, find_cameras, open_source
+from edge_sdk.sources.base import FoundCamera, Request, find_cameras, is_back, open_source
 from edge_sdk.sources.v4l2 import KIND, V4l2Source, configure, holders_of, node_of, parse_capability
 
 pytestmark = pytest.mark.usefixtures("leaves_nothing")
@@ -172,7 +173,7 @@ class Camera:
         self.frames -= 1
         return self.frames >= 0
 
-    def retrieve(self):
+    def retrieve(self, image=None):
         return True, np.zeros((480, 640, 3), np.uint8)
 
     def release(self):
@@ -222,7 +223,7 @@ def test_a_jpeg_with_a_damaged_size_costs_one_frame_and_not_the_camera(tmp_path)
     pictures = [damaged, whole]
 
     class Raw(Camera):
-        def retrieve(self):
+        def retrieve(self, image=None):
             return True, pictures.pop(0)
 
     source = V4l2Source(Raw(frames=2), name="0", node=tmp_path, timeout_s=1, raw=True)
@@ -276,39 +277,18 @@ print(json.dumps({**found, "left": len(os.listdir("/proc/self/fd")) - before}))
 """
 
 
-@pytest.fixture(scope="module")
-def emulator(tmp_path_factory):
-    """The emulated webcam, compiled; OpenCV's own Video4Linux code runs on it."""
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("no C compiler for the emulated webcam: apt install gcc libc6-dev")
-    library = tmp_path_factory.mktemp("emulator") / "emulator.so"
-    code = Path(__file__).with_name("v4l2_emulator.c")
-    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", str(library), str(code), "-ldl"], check=True, timeout=60)
-    return library
+def seen(webcam, code=EMULATED, **settings):
+    """What a process says that sees the emulated webcam: its last line, and its log."""
+    with webcam.popen("-c", code, str(webcam.root), **settings) as process:
+        out, log = process.communicate(timeout=60)
+    return json.loads(out.splitlines()[-1]), log
 
 
-def with_webcam(emulator, tmp_path, **settings):
-    """What a process sees that opens the emulated webcam."""
-    (tmp_path / "dev").mkdir(exist_ok=True)
-    (tmp_path / "dev/video0").symlink_to("/dev/null")
-    paths = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, "-c", EMULATED, str(tmp_path)],
-        env={**os.environ, "LD_PRELOAD": str(emulator), "PYTHONPATH": paths} | settings,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    return json.loads(done.stdout.splitlines()[-1]), done.stderr
-
-
-def test_an_emulated_webcam_is_read_through_opencvs_own_code(emulator, tmp_path, photos):
+def test_an_emulated_webcam_is_read_through_opencvs_own_code(webcam, tmp_path, bear):
     log = tmp_path / "log"
-    found, said = with_webcam(emulator, tmp_path, CAMERA_JPEG=str(photos[0]), CAMERA_LOG=str(log))
+    found, said = seen(webcam, CAMERA_LOG=str(log))
     assert found == {"ids": list(range(found["ids"][0], found["ids"][0] + 8)), "fps": 30.0, "left": 0} | {
-        "shape": list(cv2.imread(str(photos[0])).shape)
+        "shape": list(cv2.imread(str(bear)).shape)
     }
     assert "0: MJPG 1280x720 at 30 fps" in said
     steps = log.read_text().splitlines()
@@ -317,22 +297,165 @@ def test_an_emulated_webcam_is_read_through_opencvs_own_code(emulator, tmp_path,
     assert steps[-2:] == ["off", "buffers 0"]
 
 
-def test_an_emulated_webcam_that_sends_rubbish_gives_no_frames_of_old(emulator, tmp_path):
-    found, _ = with_webcam(emulator, tmp_path, CAMERA_JPEG=__file__)
+def test_an_emulated_webcam_that_sends_rubbish_gives_no_frames_of_old(webcam):
+    found, _ = seen(webcam, CAMERA_JPEG=__file__)
     assert found == {"error": "0: none of 10 frames could be decoded", "left": 0}
 
 
-def test_an_emulated_webcam_in_use_or_unplugged_is_said(emulator, tmp_path, photos):
-    found, _ = with_webcam(emulator, tmp_path, CAMERA_JPEG=str(photos[0]), CAMERA_FRAMES="4")
+def test_an_emulated_webcam_in_use_or_without_further_frames_is_said(webcam):
+    found, _ = seen(webcam, CAMERA_FRAMES="4")
     assert "0: no more frames after" in found["error"]
     assert found["left"] == 0
-    (tmp_path / "dev/video0").unlink()
-    found, _ = with_webcam(emulator, tmp_path, CAMERA_JPEG=str(photos[0]), CAMERA_BUSY="1")
+    found, _ = seen(webcam, CAMERA_BUSY="1")
     assert "opens but gives no frame" in found["error"]
     assert found["left"] == 0
 
 
-def test_the_number_of_the_request_fits_its_structure():
-    read, size = 2, v4l2.CAPABILITY.size  # asm-generic/ioctl.h: direction, size, type, number
+LOST_AND_FOUND = """
+import json, os, sys, threading, time
+from pathlib import Path
+from edge_sdk.sources.base import Request, is_back, open_source
+request = Request(root=Path(sys.argv[1]), timeout_s=20)
+before, said = len(os.listdir("/proc/self/fd")), {"back": []}
+
+def read():
+    try:
+        while (frame := source.read()) is not None:
+            said["shape"] = frame.image.shape
+            if not ready.is_set():
+                ready.set()
+        said["end"] = None
+    except OSError as error:
+        said["end"] = str(error)
+    said["ended_s"] = time.monotonic()
+
+def next_word():
+    word = sys.stdin.readline().strip()
+    said["told_s"] = time.monotonic()
+    return word
+
+said["back"].append(is_back(0, request))
+for word in ("close", "again"):
+    ready = threading.Event()
+    source = open_source("/dev/video0", request)
+    thread = threading.Thread(target=read)
+    thread.start()
+    ready.wait()
+    print("reading", flush=True)
+    word = next_word()
+    if word == "close":
+        source.close()
+        said["closed_s"] = time.monotonic()
+    thread.join(15)
+    source.close()
+    said["back"].append(is_back(0, request))
+    took_s = {name: said.pop(name, said["told_s"]) - said["told_s"] for name in ("closed_s", "ended_s")}
+    print(json.dumps(said | took_s | {"left": len(os.listdir("/proc/self/fd")) - before}), flush=True)
+    if next_word() == "enough":
+        break
+    said["back"] = [is_back(0, request)]
+"""
+
+
+@pytest.fixture
+def reader(webcam):
+    """A process that reads the webcam: `tell` says a word and returns the facts that it answers with."""
+    process = webcam.popen("-c", LOST_AND_FOUND, str(webcam.root))
+
+    def tell(word):
+        process.stdin.write(word + "\n")
+        process.stdin.flush()
+        return process.stdout.readline().strip()
+
+    process.tell = tell
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_a_webcam_that_is_unplugged_while_it_is_read_is_lost_and_comes_back_with_another_picture(
+    webcam, reader, bear, photos
+):
+    assert reader.stdout.readline() == "reading\n"
+    webcam.unplug()
+    found = json.loads(reader.tell("gone"))
+    assert re.fullmatch(r"/dev/video0: the camera was unplugged after \d+ frames; plug it in again", found["end"])
+    assert found["back"] == [True, False]
+    assert (found["shape"], found["left"]) == (list(cv2.imread(str(bear)).shape), 0)
+    other = next(photo for photo in photos if cv2.imread(str(photo)).shape != cv2.imread(str(bear)).shape)
+    webcam.plug(other)
+    assert reader.tell("again") == "reading"
+    found = json.loads(reader.tell("close"))
+    assert found["shape"] == list(cv2.imread(str(other)).shape)
+    assert found["back"] == [True, True]
+    assert (found["end"], found["left"]) == (None, 0)
+
+
+def test_what_was_open_of_a_webcam_stays_lost_when_it_is_plugged_in_again_at_once(webcam, reader):
+    assert reader.stdout.readline() == "reading\n"
+    webcam.unplug()
+    webcam.plug()
+    found = json.loads(reader.tell("gone"))
+    assert "no more frames after" in found["end"]
+    assert found["back"] == [True, True]
+
+
+def test_closing_a_webcam_that_stalls_ends_its_read_at_once(webcam, reader):
+    assert reader.stdout.readline() == "reading\n"
+    webcam.stall()
+    time.sleep(0.3)  # until the read is one that nothing comes to
+    found = json.loads(reader.tell("close"))
+    assert found["end"] is None
+    assert max(found["closed_s"], found["ended_s"]) < 2
+    assert found["left"] == 0
+
+
+def test_the_opening_of_a_webcam_that_gives_nothing_can_be_cancelled(webcam):
+    webcam.stall()
+    code = """
+import json, sys, threading, time
+from pathlib import Path
+from edge_sdk.sources.base import Request, open_source
+cancelled = threading.Event()
+threading.Timer(0.3, cancelled.set).start()
+began = time.monotonic()
+try:
+    open_source(0, Request(root=Path(sys.argv[1]), timeout_s=60, cancelled=cancelled))
+except OSError as error:
+    print(json.dumps({"error": str(error), "took_s": time.monotonic() - began}))
+"""
+    found, _ = seen(webcam, code)
+    assert found["error"] == "0: the opening was cancelled"
+    assert found["took_s"] < 5  # the first wait is one inside OpenCV, of 10 s
+
+
+def test_the_opening_of_a_webcam_that_gives_nothing_ends_in_time(webcam):
+    webcam.stall()
+    code = """
+import json, sys, time
+from pathlib import Path
+from edge_sdk.sources.base import Request, open_source
+began = time.monotonic()
+try:
+    open_source(0, Request(root=Path(sys.argv[1]), timeout_s=1))
+except OSError as error:
+    print(json.dumps({"error": str(error), "took_s": time.monotonic() - began}))
+"""
+    found, _ = seen(webcam, code)
+    assert "opens but gives no frame" in found["error"]
+    assert 1 <= found["took_s"] < 5
+
+
+def test_a_node_is_back_when_a_driver_answers_for_it(tree, tmp_path):
+    assert is_back(0, Request(root=tree)) is False  # a plain file
+    assert is_back("/dev/video9", Request(root=tree)) is False
+    assert is_back("v4l2:nonsense", Request(root=tree)) is False
+    (tree / "dev/video9").symlink_to("/dev/null")
+    assert is_back(9, Request(root=tree)) is False
+
+
+def test_the_numbers_of_the_requests_fit_their_structures():
+    write, read, size = 1, 2, v4l2.CAPABILITY.size  # asm-generic/ioctl.h: direction, size, type, number
     assert size == 104
     assert read << 30 | size << 16 | ord("V") << 8 | 0 == v4l2.VIDIOC_QUERYCAP
+    assert write << 30 | struct.calcsize("i") << 16 | ord("V") << 8 | 19 == v4l2.VIDIOC_STREAMOFF

@@ -7,6 +7,8 @@ import logging
 import os
 import shutil
 import threading
+import time
+import tracemalloc
 
 import cv2
 import numpy as np
@@ -55,6 +57,45 @@ def test_an_image_stays_what_it_was_when_the_next_is_read(cars):
     source.close()
 
 
+def test_frames_are_decoded_into_buffers_that_are_free(cars):
+    source = open_source(cars)
+    held = [source.read().image for _ in range(3)]
+    kept = [image.copy() for image in held]
+    first = {source.read().image.ctypes.data for _ in range(30)}
+    assert len(first) == 1  # nobody keeps these: they all take turns in one
+    assert not any(image.ctypes.data in first for image in held)
+    assert all(np.array_equal(image, copy) for image, copy in zip(held, kept, strict=True))
+    source.close()
+
+
+def test_opencv_decodes_in_place(cars):
+    capture = open_ffmpeg(str(cars))
+    buffer = np.zeros((720, 1280, 3), np.uint8)
+    capture.grab()
+    done, image = capture.retrieve(buffer)
+    capture.release()
+    assert done
+    assert np.shares_memory(image, buffer)
+    assert buffer.any()
+
+
+def test_reading_a_file_allocates_no_pictures(cars):
+    source = open_source(cars)
+    for _ in range(3):
+        source.read()
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        for _ in range(30):
+            source.read()
+        allocated = tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+    source.close()
+    assert allocated < 64 * 1024
+
+
 def test_closing_early_and_twice_is_fine(cars):
     source = open_source(cars)
     source.read()
@@ -82,7 +123,9 @@ def test_a_turned_clip_is_turned_upright(cars, tmp_path):
     )
     (tmp_path / "turned.mp4").write_bytes(data)
     source = open_source(tmp_path / "turned.mp4")
-    assert source.read().image.shape == (1280, 720, 3)
+    first, second = source.read().image, source.read().image
+    assert first.shape == second.shape == (1280, 720, 3)
+    assert not np.shares_memory(first, second)
     source.close()
 
 
@@ -185,7 +228,7 @@ class Smeared:
         self.count += 1
         return self.count <= 3
 
-    def retrieve(self):
+    def retrieve(self, image=None):
         return (False, None) if self.count == 2 else (True, np.full((4, 6), self.count, np.uint8))
 
     def get(self, prop):
@@ -207,3 +250,73 @@ def test_a_frame_that_cannot_be_decoded_is_counted_and_passed_over():
     source.close()
     source.close()
     assert capture.released == 1
+
+
+class Changing:
+    """A capture whose pictures change their size, and that writes in place where it can, as OpenCV's do."""
+
+    def __init__(self, sizes) -> None:
+        self.sizes = list(sizes)
+        self.given = []
+
+    def grab(self):
+        return bool(self.sizes)
+
+    def retrieve(self, image=None):
+        shape = (*self.sizes.pop(0), 3)
+        self.given.append(None if image is None else image.shape)
+        if image is None or image.shape != shape:
+            image = np.empty(shape, np.uint8)
+        image[:] = len(self.sizes)
+        return True, image
+
+    def get(self, prop):
+        return 30.0
+
+    def release(self):
+        pass
+
+
+def test_a_source_follows_when_its_pictures_change_their_size():
+    capture = Changing([(4, 6), (4, 6), (8, 8), (8, 8), (4, 6), (4, 6)])
+    source = CaptureSource(capture, name="camera", live=True)
+    images = [source.read().image for _ in range(6)]
+    assert [image.shape[:2] for image in images] == [(4, 6), (4, 6), (8, 8), (8, 8), (4, 6), (4, 6)]
+    assert [int(image[0, 0, 0]) for image in images] == [5, 4, 3, 2, 1, 0]
+    assert capture.given == [None, (4, 6, 3), (4, 6, 3), (8, 8, 3), (8, 8, 3), (4, 6, 3)]
+
+
+class Stuck(Changing):
+    """A capture whose driver does not let go of a grab until it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__([(4, 6)])
+        self.let_go = threading.Event()
+        self.grabbing = threading.Event()
+        self.released = 0
+
+    def grab(self):
+        self.grabbing.set()
+        self.let_go.wait(20)
+        return True
+
+    def release(self):
+        self.released += 1
+
+
+def test_closing_does_not_wait_long_for_a_driver_and_the_read_frees_it_later(caplog):
+    capture = Stuck()
+    source = CaptureSource(capture, name="camera", live=True)
+    outcome = []
+    thread = threading.Thread(target=lambda: outcome.append(source.read()))
+    thread.start()
+    capture.grabbing.wait(5)
+    started = time.monotonic()
+    source.close()
+    assert time.monotonic() - started < 3
+    assert caplog.messages == ["camera: a read has not returned within 1 s; the device stays open until it does"]
+    assert capture.released == 0
+    capture.let_go.set()
+    thread.join(5)
+    assert capture.released == 1
+    assert source.read() is None

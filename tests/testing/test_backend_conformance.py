@@ -77,6 +77,28 @@ def forgets_to_copy(session: Any) -> None:
     session.run = cached
 
 
+def writes_to_one_place(session: Any) -> None:
+    kept: dict[str, Any] = {}
+    run = session.run
+
+    def reusing(feeds: Mapping[str, Any]) -> Mapping[str, Any]:
+        for name, array in run(feeds).items():
+            np.copyto(kept.setdefault(name, np.empty_like(array)), array)
+        return kept
+
+    session.run = reusing
+
+
+def holds_on_to_arrays(session: Any) -> None:
+    first: dict[int, Any] = {}
+    run = session.run
+
+    def stale(feeds: Mapping[str, Any]) -> Mapping[str, Any]:
+        return run(first.setdefault(id(feeds), (dict(feeds), feeds))[0])
+
+    session.run = stale
+
+
 def writes_to_feeds(session: Any) -> None:
     run = session.run
 
@@ -133,6 +155,8 @@ def names_numpy_kinds(session: Any) -> None:
 
 BROKEN: Sequence[tuple[Callable[[Any], None], str]] = [
     (forgets_to_copy, "outputs_follow_from_the_inputs_alone: other inputs gave the same outputs"),
+    (writes_to_one_place, "a run with other feeds changed the outputs of an earlier one"),
+    (holds_on_to_arrays, "a replaced array was not what was run"),
     (writes_to_feeds, "outputs_follow_from_the_inputs_alone: run wrote to what it was fed"),
     (names_no_layers, "layers_are_described_and_do_no_harm: layers() is empty"),
     (makes_up_a_precision, "there is no precision 'fp64'"),
