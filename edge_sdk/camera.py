@@ -36,9 +36,11 @@ Policy = Literal["auto", "newest", "every"]
 
 _CONFIDENCE = 0.25
 
-# How long the end of a run waits: for the frame that is being read; for what sinks have still to write, after the
-# source's own end; and for the same after somebody ended the run, who waits too.
-_LAST_FRAME_S, _DRAIN_S, _HURRY_S = 0.3, 60.0, 0.7
+# How long the end of a run waits: for the frame that is being read; then for sinks, to write what they have still to
+# write and to close. After the source's own end there is time: files are flushed to the disk, which a card in a small
+# board takes seconds for. After somebody ended the run there is little: who did waits too.
+_LAST_FRAME_S = 0.3
+_IN_PEACE_S, _IN_HURRY_S = (60.0, 30.0), (0.6, 0.6)
 
 
 class Camera:
@@ -117,6 +119,7 @@ class Camera:
         self._owns_detector = not isinstance(model, Detector)
         self._outlets = Outlets((), lossless=False)
         self._loop: Loop | None = None
+        self._torn = False
         # The model first: while it loads, the frames of an open camera would grow old.
         try:
             self.detector = (
@@ -267,13 +270,14 @@ class Camera:
             self._end(outlets, finished)
 
     def _end(self, outlets: Outlets, finished: bool) -> None:
+        self._torn = self._torn or not finished
         if self._newest:  # files are read on where this run ended
             self._supervisor.stop(_LAST_FRAME_S)
-        if not finished:
-            self._books.settle(waiting=len(self._supervisor.mailbox))
+            self._settle()
         self._life.change("stopped")
         self._life.unlisten(outlets.event)
-        outlets.close(_DRAIN_S if finished else _HURRY_S)
+        drain_s, close_s = _IN_PEACE_S if finished else _IN_HURRY_S
+        outlets.close(drain_s, close_s=close_s)
         self._running.release()
         if not self._entered:
             self.close()
@@ -292,7 +296,15 @@ class Camera:
         A loop over `detect` ends after the result that it is at.
         """
         self._finalizer()
+        if not self._running.locked():  # else the run that ends by this does it
+            self._settle()
         self._close_detectors()
+
+    def _settle(self) -> None:
+        """A run that was cut off, perhaps between two counts, has nothing in flight any more."""
+        if self._torn:
+            self._books.settle()
+            self._torn = False
 
     def _close_detectors(self) -> None:
         if self._owns_detector:

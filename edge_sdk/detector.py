@@ -25,18 +25,30 @@ from edge_sdk.models.recognise import describe, recognise
 log = logging.getLogger("edge_sdk")
 
 
-@dataclass
+@dataclass(eq=False)
 class Prepared:
-    """A picture in a model's input arrays, and where it lies in them. Reused from frame to frame."""
+    """A picture in a model's input arrays, and where it lies in them; `Detector.new_prepared` makes one.
+
+    Reused from frame to frame, by one thread at a time: the next picture may be filled in when this one's outputs are
+    no longer read. Best kept for pictures of one size, whose padding is then drawn once.
+
+    Attributes:
+        feeds: Arrays of its own, as the session is fed.
+        preprocessor: With a canvas of its own.
+        geometry: Of the picture; None until there was one.
+    """
 
     feeds: dict[str, Array]
+    preprocessor: Preprocessor
     geometry: Geometry | None = None
 
 
 class Detector:
     """Detects objects in single pictures.
 
-    ``detector(image)`` is `prepare`, `infer` and `decode` in a row; a pipeline may overlap the three.
+    ``detector(image)`` is `prepare`, `infer` and `decode` in a row. A pipeline with several `Prepared` in turn may
+    overlap the three: `prepare` and `decode` may run in any thread, each on a `Prepared` of its own, while another one
+    is in `infer`, for which the caller holds `lock`.
 
     Args:
         model: A file, the name of a zoo model, or None for the embedded default.
@@ -91,10 +103,10 @@ class Detector:
         self.session: Session = chosen.open(self.path, target, threads=threads, options={**part, **(options or {})})
         try:
             self.head, self.card = recognise(self.session, self.path, head=head, card=card)
-            spec = image_spec(self.session.inputs)
-            if spec is None:
+            image = image_spec(self.session.inputs)
+            if image is None:
                 raise ModelError(f"{self.path.name}: no input is an image: {describe(self.session.inputs)}")
-            self._preprocessor = Preprocessor(self.card, spec)
+            self._image = image
             if iou is not None and self.head.default_iou is None:
                 raise UsageError(f"iou has no effect: head {self.head.name!r} reads boxes that need no suppression")
             self.iou = iou if iou is not None else self.head.default_iou
@@ -150,27 +162,41 @@ class Detector:
             return self.decode(self.infer(prepared), prepared)
 
     def new_prepared(self) -> Prepared:
-        """Input arrays of their own, for a pipeline that fills one while another is inferred."""
-        spec = self._preprocessor.spec
-        return Prepared(self.session.new_feeds({spec.name: self._preprocessor.shape}))
+        """Input arrays and buffers of their own, for a pipeline that fills one while another is inferred."""
+        preprocessor = Preprocessor(self.card, self._image)
+        return Prepared(self.session.new_feeds({self._image.name: preprocessor.shape}), preprocessor)
 
     def prepare(self, image: NDArray[np.uint8], into: Prepared) -> Prepared:
-        """Letterboxes a picture into input arrays. One thread at a time."""
-        picture = as_bgr(image)
-        into.geometry = self._preprocessor(picture, into.feeds[self._preprocessor.spec.name])
+        """Letterboxes a picture into input arrays. Any thread, where no other uses `into`.
+
+        Args:
+            image: As `__call__` takes it.
+            into: From `new_prepared` of this detector; it is also what is returned.
+
+        Raises:
+            UsageError: The image is no such array.
+        """
+        into.geometry = into.preprocessor(as_bgr(image), into.feeds[self._image.name])
         for name, array in self.head.extra_feeds(into.geometry).items():
             if name in into.feeds:  # a head knows the inputs of all its layouts; this model may have fewer
                 into.feeds[name] = array
         return into
 
     def infer(self, prepared: Prepared) -> Mapping[str, Array]:
-        """Runs the engine. One thread at a time; outputs are valid until the next run."""
+        """Runs the engine. One thread at a time: the caller holds `lock`.
+
+        Returns:
+            Outputs by name, valid until `prepared` is inferred again.
+
+        Raises:
+            BackendError: The engine failed, or the detector is closed.
+        """
         return self.session.run(prepared.feeds)
 
     def decode(
         self, outputs: Mapping[str, Array], prepared: Prepared, *, multi_label: bool = False, clip: bool = True
     ) -> Detections:
-        """Outputs to boxes in the picture that was prepared.
+        """Outputs to boxes in the picture that was prepared. Any thread, while `prepared` is not used by another.
 
         Args:
             outputs: What `infer` returned.
@@ -196,11 +222,7 @@ class Detector:
                 f"{describe(self.session.outputs)}: {one_line(error)}"
             ) from error
         if clip:
-            height, width = prepared.geometry.source_hw
-            np.clip(found.xyxy, 0, np.array([width, height, width, height], np.float32), out=found.xyxy)
-            inside = (found.xyxy[:, 2] > found.xyxy[:, 0]) & (found.xyxy[:, 3] > found.xyxy[:, 1])
-            if not inside.all():
-                found = found[inside]
+            found = _cut(found, prepared.geometry.source_hw)
         if self._classes is None:
             return found
         return found[np.isin(found.class_id, self._classes)]
@@ -234,6 +256,16 @@ def find_model(model: str | Path | None) -> Path:
             "or fetch one with 'edge-sdk models pull nanodet-m' and name that"
         )
     return embedded
+
+
+def _cut(found: Detections, source_hw: tuple[int, int]) -> Detections:
+    """The boxes cut at the picture's edges, in place, without those outside it."""
+    height, width = source_hw
+    boxes = found.xyxy
+    np.maximum(boxes, 0, out=boxes)
+    np.minimum(boxes, np.array([width, height, width, height], np.float32), out=boxes)
+    inside = boxes[:, 2:] > boxes[:, :2]
+    return found if inside.all() else found[np.flatnonzero(inside.all(axis=1))]
 
 
 def _check_fraction(name: str, value: float) -> None:

@@ -82,7 +82,13 @@ class Session(Protocol):
         ...
 
     def run(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
-        """Outputs by name, quantized ones as real float32; valid until the next run.
+        """Outputs by name, quantized ones as real float32.
+
+        They are valid until the next run with the same feeds: a pipeline with several feeds in turn may read one run's
+        outputs, in another thread too, while the next one runs. Arrays that are made anew by each run will do.
+
+        Args:
+            feeds: What `new_feeds` gave, filled, where an array may have been put in another's place; or any mapping.
 
         Raises:
             BackendError: An input is missing, unknown or of another shape or type, the engine failed (the message is
@@ -228,14 +234,27 @@ def fits(shape: Sequence[int], given: Sequence[int]) -> bool:
     )
 
 
-def zeroed_feeds(inputs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int, ...]] | None = None) -> dict[str, Array]:
+class Feeds(dict[str, Array]):
+    """Input arrays by name; equal to itself alone, so that a weak mapping can hold what a session keeps for it."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return id(self)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __ne__(self, other: object) -> bool:
+        return self is not other
+
+
+def zeroed_feeds(inputs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int, ...]] | None = None) -> Feeds:
     """Zeroed arrays in ordinary memory; `Session.new_feeds` for engines that like no other.
 
     Raises:
         UsageError: There is no such input, or the model has another shape.
     """
     stated = dict(shapes or {})
-    feeds: dict[str, Array] = {}
+    feeds = Feeds()
     for spec in inputs:
         shape = stated.pop(spec.name, None)
         if shape is None:

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from edge_sdk.backends import onnxruntime_providers as providers
-from edge_sdk.backends.base import Array, Layer, TensorSpec, cores, count_of, first_bytes, looks_like, zeroed_feeds
+from edge_sdk.backends.base import (
+    Array,
+    Feeds,
+    Layer,
+    TensorSpec,
+    cores,
+    count_of,
+    first_bytes,
+    looks_like,
+    zeroed_feeds,
+)
 from edge_sdk.backends.onnxruntime_profile import parse_profile
 from edge_sdk.backends.onnxruntime_providers import CPU, reason_of
 from edge_sdk.errors import BackendError, EdgeSdkError, ModelError, UsageError, extra_hint, one_line
@@ -43,7 +54,10 @@ _Open = Callable[[bool, "Path | None"], Any]
 
 
 class OnnxRuntimeSession:
-    """An ``onnxruntime.InferenceSession`` behind the session protocol."""
+    """An ``onnxruntime.InferenceSession`` behind the session protocol.
+
+    Where no axis is open, each feeds has output arrays of its own, which the engine writes to.
+    """
 
     def __init__(self, session: Any, active: str, reopen: Callable[[Path], Any], units: Mapping[str, str]) -> None:
         self._session = session
@@ -56,20 +70,36 @@ class OnnxRuntimeSession:
         self._names = [spec.name for spec in self.outputs]
         self._open_inputs = [spec.name for spec in self.inputs if -1 in spec.shape]
         self._last_shapes: dict[str, tuple[int, ...]] = {}
+        self._fixed = not any(-1 in spec.shape for spec in self.inputs + self.outputs)
+        self._bound: WeakKeyDictionary[Feeds, _Bound] = WeakKeyDictionary()
 
     def new_feeds(self, shapes: Mapping[str, tuple[int, ...]] | None = None) -> dict[str, Array]:
         return zeroed_feeds(self.inputs, shapes)
 
     def run(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
-        if self._session is None:
+        session = self._session  # kept while it runs, should another thread close this
+        if session is None:
             raise BackendError("onnxruntime: the session is closed")
+        bound = self._bound.get(feeds) if isinstance(feeds, Feeds) else None
+        if bound is not None and bound.run(session, feeds):
+            return dict(bound.outputs)
         try:
-            outputs = self._session.run(self._names, feeds)
+            outputs = dict(zip(self._names, session.run(self._names, feeds), strict=True))
         except Exception as error:
             raise BackendError(f"onnxruntime: inference failed: {reason_of(error)}") from error
         if self._open_inputs:
             self._last_shapes = {name: feeds[name].shape for name in self._open_inputs}
-        return dict(zip(self._names, outputs, strict=True))
+        if bound is not None:
+            self._fixed = False  # it runs unbound alone: the shapes that the file states do not hold
+            self._bound.clear()
+        elif self._fixed and isinstance(feeds, Feeds) and self._are_as_stated(outputs):
+            self._bound[feeds] = _Bound(session, feeds, self.outputs)
+        return outputs
+
+    def _are_as_stated(self, outputs: Mapping[str, Array]) -> bool:
+        return all(
+            outputs[spec.name].shape == spec.shape and outputs[spec.name].dtype == spec.dtype for spec in self.outputs
+        )
 
     def layers(self) -> Sequence[Layer]:
         """Opens the model once more with profiling and runs it on zeros; times are medians of three runs.
@@ -92,6 +122,7 @@ class OnnxRuntimeSession:
             raise BackendError(f"onnxruntime: the profiled run failed: {reason_of(error)}") from error
 
     def close(self) -> None:
+        self._bound.clear()  # feeds may live longer, and a binding is part of its session
         self._session = None
 
     def __enter__(self) -> OnnxRuntimeSession:
@@ -99,6 +130,36 @@ class OnnxRuntimeSession:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+class _Bound:
+    """The arrays that runs with one feeds write to, bound to the engine, so that no run allocates any.
+
+    Args:
+        session: The ``onnxruntime.InferenceSession``.
+        inputs: Names of the feeds' arrays.
+        outputs: Without an open axis.
+    """
+
+    def __init__(self, session: Any, inputs: Iterable[str], outputs: Sequence[TensorSpec]) -> None:
+        self._inputs = frozenset(inputs)
+        self.outputs: Mapping[str, Array] = {spec.name: np.empty(spec.shape, spec.dtype) for spec in outputs}
+        self._binding = session.io_binding()
+        for name, array in self.outputs.items():
+            self._binding.bind_output(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
+
+    def run(self, session: Any, feeds: Mapping[str, Array]) -> bool:
+        """False where it failed; what was wrong is known by running without a binding."""
+        if feeds.keys() != self._inputs:
+            return False
+        try:
+            # Each time: an array may have been replaced, and another provider's device gets its copy here.
+            for name, array in feeds.items():
+                self._binding.bind_cpu_input(name, array)
+            session.run_with_iobinding(self._binding)
+        except Exception:  # noqa: BLE001  the engine's errors have no common class
+            return False
+        return True
 
 
 class OnnxRuntimeBackend:

@@ -9,11 +9,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from edge_sdk.backends.base import (
     Array,
+    Feeds,
     Layer,
     TensorSpec,
     cores,
@@ -45,7 +47,7 @@ _PRECISIONS: dict[str, Precision] = {
 
 
 class TfliteSession:
-    """A TFLite interpreter behind the session protocol."""
+    """A TFLite interpreter behind the session protocol; each feeds has output arrays of its own."""
 
     def __init__(self, interpreter: Any, graph: _Graph, active: str, metadata: Mapping[str, str]) -> None:
         self._interpreter = interpreter
@@ -67,6 +69,7 @@ class TfliteSession:
         self._outputs = [
             (spec.name, int(detail["index"]), spec.quantization) for spec, detail in zip(stored, outputs, strict=True)
         ]
+        self._written: WeakKeyDictionary[Feeds, dict[str, Array]] = WeakKeyDictionary()
 
     def new_feeds(self, shapes: Mapping[str, tuple[int, ...]] | None = None) -> dict[str, Array]:
         return zeroed_feeds(self.inputs, shapes)
@@ -82,7 +85,10 @@ class TfliteSession:
             for name, array in feeds.items():
                 interpreter.set_tensor(self._index[name], array)
             interpreter.invoke()
-            return {name: _real(interpreter.get_tensor(index), stored) for name, index, stored in self._outputs}
+            written = self._written.setdefault(feeds, {}) if isinstance(feeds, Feeds) else {}
+            for name, index, stored in self._outputs:
+                written[name] = _real(interpreter.tensor(index)(), stored, written.get(name))
+            return dict(written)
         except EdgeSdkError:
             raise
         except Exception as error:
@@ -119,6 +125,7 @@ class TfliteSession:
             raise BackendError(f"tflite: the operators cannot be read: {one_line(error)}") from error
 
     def close(self) -> None:
+        self._written.clear()
         self._interpreter = None
 
     def __enter__(self) -> TfliteSession:
@@ -332,11 +339,17 @@ def _open_error(model: Path, head: bytes, package: str, external: str | None, er
     return BackendError(f"{model}: {package} cannot open it: {reason}")
 
 
-def _real(stored: Array, quantization: tuple[float, int] | None) -> Array:
+def _real(stored: Array, quantization: tuple[float, int] | None, into: Array | None) -> Array:
+    """A copy of an output as real values, in `into` where that has its shape. Of the view itself nothing is kept."""
+    if into is None or into.shape != stored.shape:
+        into = np.empty(stored.shape, stored.dtype if quantization is None else np.float32)
     if quantization is None:
-        return stored
-    scale, zero_point = quantization
-    return np.asarray((stored.astype(np.float32) - np.float32(zero_point)) * np.float32(scale))
+        np.copyto(into, stored)
+    else:
+        scale, zero_point = quantization
+        np.subtract(stored, np.float32(zero_point), out=into, dtype=np.float32)
+        np.multiply(into, np.float32(scale), out=into)
+    return into
 
 
 def _spec(detail: Mapping[str, Any]) -> TensorSpec:

@@ -98,7 +98,7 @@ def command(
     Example: edge-sdk detect street.mp4 --model yolox_nano.onnx --save out.mp4
     """
     from edge_sdk.camera import Camera
-    from edge_sdk.cli.outputs import Outputs, check_written
+    from edge_sdk.cli.outputs import Outputs, check_written, finish
     from edge_sdk.zones import parse_line, parse_zone
 
     streams = dict.fromkeys([*(["-"] if as_json else []), *([jsonl] if jsonl is not None else [])])
@@ -155,6 +155,8 @@ def command(
                 typer.echo(json.dumps({"stats": asdict(camera.stats)}))
     stats = camera.stats
     check_written(sinks, stats)
+    if not frames and not seconds:
+        finish(sinks)
     if stats.captured and not stats.processed and stats.dropped.get("decode_error"):
         raise SourceError(f"{camera.source.name}: not one of {stats.captured} pictures could be read")
 

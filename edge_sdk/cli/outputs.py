@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from edge_sdk.errors import SinkError, UsageError
 
 if TYPE_CHECKING:
@@ -30,17 +32,19 @@ class Outputs:
     http: str | None = None
     http_token: str | None = None
 
+    @property
+    def _files(self) -> list[Path]:
+        companion = [] if self.coco is None else [self.coco, self.coco.with_name(f"{self.coco.stem}.images.json")]
+        return [*companion, *(Path(stream) for stream in self.streams if stream != "-")]
+
     def check(self, inputs: list[str | None]) -> None:
         """No output may be an input: it would be replaced by what was drawn in it.
 
         Raises:
             UsageError: One is, or is named by an empty text.
         """
-        files = [self.save, self.coco, *(Path(stream) for stream in self.streams if stream != "-")]
         read = [Path(name) for name in inputs if name]
-        for output in files:
-            if output is None:
-                continue
+        for output in [*self._files, *([] if self.save is None else [self.save])]:
             if output == Path():
                 raise UsageError("an output is named by an empty text; name a file or a folder")
             for path in read:
@@ -70,7 +74,9 @@ class Outputs:
                 sinks.append(sink)
                 opened.callback(sink.close)
 
-            if self.save is not None:  # first: it may refuse, and the others replace what is in their files
+            if self.coco is not None:
+                add(self._coco(camera))
+            if self.save is not None:  # before the streams: it may refuse, and they replace what is in their files
                 _check_room(self.save, expected)
                 add(picture_sink(self.save, names, source.fps, live=source.live))
             if self.show:
@@ -98,6 +104,45 @@ class Outputs:
             opened.pop_all()
         return sinks
 
+    def _coco(self, camera: Camera) -> Sink:
+        """The sink for COCO results; of photos, those that a run before has finished are left out of this one."""
+        from edge_sdk.sinks.coco import CocoSink
+        from edge_sdk.sinks.journal import Journal, run_header
+        from edge_sdk.sources.files import PhotoSource
+
+        assert self.coco is not None  # noqa: S101  whoever calls this has looked
+        source = camera.source
+        if not isinstance(source, PhotoSource):
+            return CocoSink(self.coco, camera.detector.class_names, source=source.name)
+        journal = Journal.open(self.coco, run_header(camera.detector, source.name, "coco"))
+        try:
+            done = source.skip(journal.done)
+            stream = next((stream for stream in self.streams if stream != "-" and Path(stream).exists()), None)
+            if done and stream is not None:
+                raise UsageError(
+                    f"{done} photos were finished by the run that is continued, so --jsonl {stream} would lose theirs; "
+                    f"name another file, or remove {journal.path} to begin anew"
+                )
+            if done:
+                typer.echo(f"{done} of {source.total} photos were finished before; going on", err=True)
+            return CocoSink(self.coco, camera.detector.class_names, source=source.name, journal=journal)
+        except BaseException:
+            journal.close()
+            raise
+
+
+def finish(sinks: list[Sink]) -> None:
+    """The source was read to its end: what is put together only then is.
+
+    Raises:
+        SinkError: It cannot be written.
+    """
+    from edge_sdk.sinks.coco import CocoSink
+
+    for sink in sinks:
+        if isinstance(sink, CocoSink):
+            sink.finish()
+
 
 def check_written(sinks: list[Sink], stats: Stats) -> None:
     """What should be complete must be.
@@ -106,8 +151,9 @@ def check_written(sinks: list[Sink], stats: Stats) -> None:
         SinkError: A file did not get every result.
     """
     for sink, written in zip(sinks, stats.sinks.values(), strict=True):
-        if sink.complete and (written.error is not None or written.failed):
-            raise SinkError(f"{sink.name}: {written.failed} results were not written: {written.error}")
+        lost = written.failed + written.dropped
+        if sink.complete and (lost or written.error is not None):
+            raise SinkError(f"{sink.name}: {lost} results were not written: {written.error or 'it was too slow'}")
 
 
 def _check_room(save: Path, expected: int | None) -> None:

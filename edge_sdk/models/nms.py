@@ -14,6 +14,10 @@ from edge_sdk.backends.base import Array
 MAX_CANDIDATES = 3000
 MAX_DETECTIONS = 300
 
+# OpenCV's own bound of an area that is none, and the side of a square that is larger.
+_NO_AREA = float(np.finfo(np.float64).eps)
+_LEAST_SIDE = 1e-7
+
 # Below this many boxes the number of NumPy calls costs more than what they compute.
 _FEW = 512
 
@@ -36,7 +40,7 @@ def candidates(
         best = scores.max(axis=1)
         rows = np.flatnonzero(best > confidence)
         if not multi_label:
-            return rows, scores[rows].argmax(axis=1).astype(np.int32), best[rows].astype(np.float32)
+            return rows, scores[rows].argmax(axis=1).astype(np.int32), best[rows].astype(np.float32, copy=False)
     else:  # a box's scores lie together: comparing all of them is twice as fast as the maximum of each row
         hits = np.flatnonzero(scores > confidence) // scores.shape[1]
         rows = hits[np.diff(hits, prepend=-1) > 0]  # each row once; they come sorted
@@ -68,20 +72,24 @@ def suppress(
     Returns:
         Indices of the kept boxes, best score first.
     """
-    order = np.argsort(-scores, kind="stable")[:MAX_CANDIDATES] if len(scores) > 1 else np.arange(len(scores))
-    boxes = boxes_xyxy[order].astype(np.float64)
-    boxes[:, 2:] -= boxes[:, :2]
+    if len(scores) > MAX_CANDIDATES:
+        best = np.argsort(-scores, kind="stable")[:MAX_CANDIDATES]
+        return best[suppress(boxes_xyxy[best], scores[best], class_id[best], iou, limit=limit)]
+    boxes = boxes_xyxy.astype(np.float64)
+    corners, sizes = boxes[:, :2], boxes[:, 2:]
+    sizes -= corners
+    rows = None
     # OpenCV takes two boxes without an area for the same one, wherever they are and of whatever class.
-    real = (boxes[:, 2:] > 0).all(axis=1) & (boxes[:, 2] * boxes[:, 3] > np.finfo(np.float64).eps)
-    if not real.all():
-        order, boxes = order[real], boxes[real]
-    if len(order) < 2:
-        return order[:limit]
+    if len(boxes) and sizes.min() < _LEAST_SIDE:
+        rows = np.flatnonzero((sizes > 0).all(axis=1) & (sizes[:, 0] * sizes[:, 1] > _NO_AREA))
+        boxes, scores, class_id = boxes[rows], scores[rows], class_id[rows]
+        corners = boxes[:, :2]
+    if len(boxes) < 2:
+        return np.arange(len(boxes))[:limit] if rows is None else rows[:limit]
     # OpenCV keeps classes apart by moving each one's boxes to the right by the largest coordinate,
     # which takes boxes that start left of 0 into their neighbour's place: start all of them at 0.
-    boxes[:, :2] -= boxes[:, :2].min(axis=0)
+    corners -= corners.min()
     batched: Any = cv2.dnn.NMSBoxesBatched  # its stub asks for lists, which are slower
-    kept = batched(boxes, scores[order], class_id[order], -1.0, float(iou), top_k=0)
-    chosen = np.asarray(kept, np.intp).reshape(-1)
-    chosen.sort()  # candidates stand best first
-    return order[chosen[:limit]]
+    best_first = batched(boxes, scores, class_id, -1.0, float(iou), top_k=0)
+    kept = np.asarray(best_first, np.intp).reshape(-1)[:limit]
+    return kept if rows is None else rows[kept]

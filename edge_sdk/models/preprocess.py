@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from weakref import WeakValueDictionary
 
 import cv2
 import numpy as np
@@ -36,9 +36,16 @@ class Geometry:
         Returns:
             float32 of the same shape, in source pixels.
         """
-        repeats = points.shape[-1] // 2
-        pad, scale = np.array([self.pad_xy * repeats, self.scale_xy * repeats], np.float32)
+        pad, scale = _repeated(self.pad_xy, self.scale_xy, points.shape[-1] // 2)
         return np.asarray((points - pad) / scale, np.float32)
+
+
+@lru_cache(maxsize=64)
+def _repeated(
+    pad_xy: tuple[float, float], scale_xy: tuple[float, float], times: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Both as float32 [2 * times]. A camera's are the same for each frame."""
+    return np.array(pad_xy * times, np.float32), np.array(scale_xy * times, np.float32)
 
 
 def fit(source_hw: tuple[int, int], card: ModelCard) -> tuple[Geometry, tuple[int, int, int, int]]:
@@ -94,8 +101,8 @@ def _described(image: object) -> str:
 class Preprocessor:
     """Letterboxes pictures straight into a model's input, without allocating per frame.
 
-    The padded canvas is drawn once per source size; a frame is resized into its place on the canvas
-    and converted from there into the input. Only the rows that the photo covers are converted again.
+    The canvas is its own, so each thread and each camera has one of these. The padding of the canvas and of the input
+    is written anew only where the pictures' size or the input array is another than the last time.
     """
 
     def __init__(self, card: ModelCard, spec: TensorSpec) -> None:
@@ -116,74 +123,93 @@ class Preprocessor:
             raise ModelError(
                 f"input {spec.name!r} is {list(spec.shape)}, but the model card says {list(self.shape)} ({card.layout})"
             )
-        self._canvas = np.full((height, width, 3), card.pad, np.uint8)
+        self._canvas = np.empty((height, width, 3), np.uint8)
         # The canvas in the model's own order of channels: as three planes, or turned.
         self._planes = np.empty(picture, np.uint8)
         self._source_hw: tuple[int, int] | None = None
-        # Inputs whose padding is already written, by id; those that are gone drop out.
-        self._padded: WeakValueDictionary[int, Array] = WeakValueDictionary()
-        table = self._stored_values()
-        self._plain = bool((table == np.arange(256)[:, np.newaxis]).all())
-        self._bits = _BITS[table.dtype.itemsize]
-        # One table a plane, or one for all channels, which is twice as fast where one column will do.
-        columns = 1 if (table == table[:, :1]).all() else 3
-        tables = table.T if card.layout == "nchw" else table[np.newaxis, :, :columns]
-        self._tables = [np.ascontiguousarray(one).view(self._bits).reshape(1, 256, -1) for one in tables]
-
-    def _stored_values(self) -> Array:
-        """What each pixel value 0..255 is stored as, [256, 3]: normalisation and input quantization in one.
-
-        stored = (pixel - mean) / std / scale + zero_point, rounded and saturated where the input holds whole numbers.
-        """
-        scale, zero_point = self.spec.quantization or (1.0, 0)
-        pixels = np.arange(256, dtype=np.float64)[:, np.newaxis]
-        stored = (pixels - self.card.mean) / (np.asarray(self.card.std) * scale) + zero_point
-        if np.issubdtype(self.spec.dtype, np.integer):
-            limits = np.iinfo(self.spec.dtype)
-            stored = np.clip(np.rint(stored), limits.min, limits.max)
-        return stored.astype(self.spec.dtype)
+        self._padded: Array | None = None  # the input whose padding is written
+        self._store = _storing(card, spec)
 
     def __call__(self, image: NDArray[np.uint8], out: Array) -> Geometry:
         """Fills `out`, an array of the model's input shape and dtype, from a uint8 [h, w, 3] BGR picture."""
         source_hw = (image.shape[0], image.shape[1])
-        geometry, (top, left, height, width) = fit(source_hw, self.card)
         if source_hw != self._source_hw:
+            self._geometry, self._place = fit(source_hw, self.card)
             self._canvas[:] = self.card.pad
-            self._source_hw = source_hw
-            self._padded.clear()
+            self._source_hw, self._padded = source_hw, None
+        top, left, height, width = self._place
         target = self._canvas[top : top + height, left : left + width]
         if (height, width) == source_hw:
             np.copyto(target, image)
         else:
             cv2.resize(image, (width, height), dst=target, interpolation=cv2.INTER_LINEAR)
-        # The padding of an input array is written once per source size.
-        if self._padded.get(id(out)) is out:
-            self._convert(slice(top, top + height), out)
-        else:
-            self._convert(slice(0, self.card.input_hw[0]), out)
-            self._padded[id(out)] = out
-        return geometry
+        self._convert(slice(top, top + height) if self._padded is out else slice(None), out)
+        self._padded = out
+        return self._geometry
 
     def _convert(self, rows: slice, out: Array) -> None:
         canvas, image = self._canvas[rows], out[0] if out.ndim == 4 else out
         if self.card.layout == "nhwc":
             if self.card.colour == "rgb":
                 canvas = cv2.cvtColor(canvas, cv2.COLOR_BGR2RGB, dst=self._planes[rows])
-            self._store(canvas, image[rows], self._tables[0])
+            self._store(canvas, image[rows])
             return
         # Splitting first makes every later pass run over contiguous memory: 3 times faster than slicing channels.
-        planes = [plane[rows] for plane in self._planes]
-        cv2.split(canvas, planes)
-        if self.card.colour == "rgb":
-            planes.reverse()
-        for channel, plane in enumerate(planes):
-            self._store(plane, image[channel, rows], self._tables[channel])
+        planes = self._planes[:, rows]
+        cv2.split(canvas, list(planes if self.card.colour == "bgr" else planes[::-1]))
+        self._store(planes, image[:, rows])
 
-    def _store(self, pixels: NDArray[np.uint8], into: Array, table: Array) -> None:
-        if self._plain:
-            np.copyto(into, pixels, casting="unsafe")
-        else:  # half floats and 64-bit integers go as bits of an OpenCV type of their size
-            cv2.LUT(pixels, table, dst=into.view(self._bits))
+
+def _storing(card: ModelCard, spec: TensorSpec) -> Callable[[NDArray[np.uint8], Array], None]:
+    """What writes pixels, in the model's order of axes and channels, as the input stores them.
+
+    stored = (pixel - mean) / std / scale + zero_point, rounded and saturated where the input holds whole numbers:
+    normalisation and input quantization in one.
+    """
+    scale, zero_point = spec.quantization or (1.0, 0)
+    pixels = np.arange(256, dtype=np.float64)[:, np.newaxis]
+    divisor = np.asarray(card.std) * scale
+    stored = (pixels - card.mean) / divisor + zero_point
+    if np.issubdtype(spec.dtype, np.integer):
+        limits = np.iinfo(spec.dtype)
+        stored = np.clip(np.rint(stored), limits.min, limits.max)
+    table = stored.astype(spec.dtype)  # [256, 3]: a column a channel
+    if (table == pixels).all():
+        return lambda pixels, into: np.copyto(into, pixels, casting="unsafe")
+    uniform = bool((table == table[:, :1]).all())
+    if spec.dtype == np.float32 and uniform:
+        return _scaled(1 / divisor[0], stored[0, 0])
+    if card.layout == "nhwc":
+        return _looked_up(table[:, :1] if uniform else table)  # one column is twice as fast
+    if spec.dtype == np.float32:
+        return _scaled(1 / divisor.reshape(3, 1, 1), stored[0].reshape(3, 1, 1))
+    columns = [_looked_up(table[:, channel : channel + 1]) for channel in range(3)]
+
+    def each_plane(planes: NDArray[np.uint8], into: Array) -> None:
+        for store, plane, place in zip(columns, planes, into, strict=True):
+            store(plane, place)
+
+    return each_plane
+
+
+def _scaled(factor: Array, offset: Array) -> Callable[[NDArray[np.uint8], Array], None]:
+    """pixel * factor + offset in float32: twice as fast as a table, and within 1e-6 of it."""
+    factor, offset = factor.astype(np.float32), offset.astype(np.float32)
+    shifts = bool(offset.any())
+
+    def store(pixels: NDArray[np.uint8], into: Array) -> None:
+        np.multiply(pixels, factor, out=into, dtype=np.float32)
+        if shifts:
+            np.add(into, offset, out=into)
+
+    return store
+
+
+def _looked_up(table: Array) -> Callable[[NDArray[np.uint8], Array], None]:
+    """By a table [256, channels]; half floats and 64-bit integers go as bits of an OpenCV type of their size."""
+    bits = _BITS[table.dtype.itemsize]
+    table = np.ascontiguousarray(table).view(bits).reshape(1, 256, -1)
+    return lambda pixels, into: cv2.LUT(pixels, table, dst=into.view(bits))
 
 
 def image_spec(inputs: Sequence[TensorSpec]) -> TensorSpec | None:

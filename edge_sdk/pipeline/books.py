@@ -90,10 +90,9 @@ class Books:
             self._processed += 1
             self._timings.append(timing)
 
-    def settle(self, waiting: int) -> None:
-        """The run was cut off, perhaps between two counts: what is in flight and does not wait is dropped."""
-        stats = self.stats()
-        self.dropped("shutdown", stats.in_flight - waiting)
+    def settle(self) -> None:
+        """Nothing is in flight any more: a run that was cut off between two counts may have left a frame in neither."""
+        self.dropped("shutdown", self.stats().in_flight)
 
     def stats(self) -> Stats:
         """The figures so far."""

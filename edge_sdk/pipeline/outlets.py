@@ -225,8 +225,8 @@ class Outlets:
             named[name] = outlet.stats()
         return named
 
-    def close(self, drain_s: float, *, close_s: float = 0.5) -> None:
-        """Closes every sink once it has written what waits for it, or the time is up.
+    def close(self, drain_s: float, *, close_s: float) -> None:
+        """Closes every sink once it has written what waits for it, or `drain_s` is up; each has `close_s` to close.
 
         One that hangs is left behind with a warning: its thread does not keep the process.
         """

@@ -76,7 +76,7 @@ class VideoSink(Sink):
             self._writer = self._open(image)
         width, height = self._size
         if image.shape[1] - image.shape[1] % 2 != width or image.shape[0] - image.shape[0] % 2 != height:
-            image = _letterboxed(image, self._size)  # one size, of photos that have many
+            image = letterboxed(image, self._size)  # one size, of photos that have many
         image = image[:height, :width]
         self._check_room()
         if not self._live:
@@ -142,8 +142,13 @@ class VideoSink(Sink):
         self._finish(keep=not failed)
 
 
-def _letterboxed(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """The picture in its own shape, as large as fits, on black of this (width, height)."""
+def letterboxed(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """The picture in its own shape, as large as fits, on black.
+
+    Args:
+        image: uint8 [h, w, 3].
+        size: (width, height) of the whole, in pixels.
+    """
     scale = min(size[0] / image.shape[1], size[1] / image.shape[0])
     width, height = max(1, int(image.shape[1] * scale)), max(1, int(image.shape[0] * scale))
     canvas = np.zeros((size[1], size[0], 3), np.uint8)

@@ -65,11 +65,10 @@ class PhotoSource:
         paths: The photos, in the order they are read.
     """
 
-    live = False
-    fps = None
-
     def __init__(self, name: str, paths: Sequence[Path]) -> None:
         self.name = name
+        self.live = False
+        self.fps: float | None = None
         self.total: int | None = len(paths)
         self._paths: Sequence[Path] = list(paths)
         self._next_id = 0

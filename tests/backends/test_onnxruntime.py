@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
+import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +24,7 @@ from edge_sdk.backends.onnxruntime_providers import load_failure
 from edge_sdk.detector import Detector
 from edge_sdk.errors import BackendError, ModelError, ModelNotFoundError, UsageError
 
-from .tiny import onnx_add, onnx_string
+from .tiny import onnx_add, onnx_first_of, onnx_kinds, onnx_string
 
 ort = pytest.importorskip("onnxruntime")
 
@@ -103,6 +107,128 @@ class TestASession:
 
     def test_a_model_of_texts_is_refused(self, tmp_path: Path) -> None:
         assert "only arrays of numbers" in refused(onnx_string(tmp_path / "text.onnx"), BackendError)
+
+
+class TestOutputs:
+    def test_of_feeds_stay_while_others_are_run_and_are_written_to_again_by_their_own(self, tiny: Path) -> None:
+        with opened(tiny) as session:
+            turns = [session.new_feeds() for _ in range(3)]
+            for number, feeds in enumerate(turns):
+                feeds["x"][...] = number
+            for _ in range(3):
+                outputs = [session.run(feeds)["y"] for feeds in turns]
+                assert [array[0, 0] for array in outputs] == [1, 2, 3]
+            again = [session.run(feeds)["y"] for feeds in turns]
+            assert all(one is other for one, other in zip(outputs, again, strict=True))
+
+    def test_of_every_kind_are_the_same_run_after_run(self, tmp_path: Path) -> None:
+        with opened(onnx_kinds(tmp_path / "kinds.onnx")) as session:
+            feeds = session.new_feeds()
+            for turn in range(4):
+                x = np.arange(6, dtype=np.float32).reshape(2, 3) - turn
+                feeds["x"][...], feeds["y"][...] = x, x == 0
+                found = session.run(feeds)
+                assert [array.dtype for array in found.values()] == [spec.dtype for spec in session.outputs]
+                for name, want in {
+                    "half": x, "above": x > 0, "whole": x, "same": x, "turned": x != 0, "fixed": [1, 2, 3],
+                }.items():  # fmt: skip
+                    assert np.array_equal(found[name], want), (turn, name)
+                feeds["x"][...] = 77
+                assert np.array_equal(found["same"], x)  # the input itself, but no view of it
+
+    def test_with_an_open_axis_are_as_long_as_they_come_out(self, tmp_path: Path) -> None:
+        with opened(onnx_first_of(tmp_path / "first.onnx", ("m",))) as session:
+            feeds = session.new_feeds()
+            for length in (3, 1, 7, 7, 0, 10):
+                feeds["n"][0] = length
+                assert session.run(feeds)["y"].tolist() == list(range(length))
+
+    def test_of_another_shape_than_the_file_states_are_taken_as_they_come(self, tmp_path: Path) -> None:
+        with opened(onnx_first_of(tmp_path / "first.onnx", (3,))) as session:
+            feeds = session.new_feeds()
+            for length in (3, 3, 5, 5, 3, 2):
+                feeds["n"][0] = length
+                assert session.run(feeds)["y"].tolist() == list(range(length)), length
+
+    def test_follow_an_array_that_was_replaced_whatever_its_layout(self, tiny: Path) -> None:
+        with opened(tiny) as session:
+            feeds = session.new_feeds()
+            for _ in range(2):
+                session.run(feeds)
+            wide = np.arange(8, dtype=np.float32).reshape(1, 8)
+            feeds["x"] = wide[:, ::2]
+            for step in range(3):
+                wide += 1
+                assert session.run(feeds)["y"].tolist() == [[2 + step, 4 + step, 6 + step, 8 + step]]
+
+    def test_after_feeds_that_fail_are_right_again(self, tiny: Path) -> None:
+        with opened(tiny) as session:
+            feeds = session.new_feeds()
+            for _ in range(2):
+                session.run(feeds)
+            good = feeds["x"]
+            for bad in (np.zeros((1, 5), np.float32), np.zeros((1, 4), np.float64), np.zeros(4, np.float32)):
+                feeds["x"] = bad
+                with pytest.raises(BackendError, match="inference failed"):
+                    session.run(feeds)
+            del feeds["x"]
+            with pytest.raises(BackendError, match="inference failed"):
+                session.run(feeds)
+            feeds["x"] = good
+            assert session.run(feeds)["y"].tolist() == [[1, 1, 1, 1]]
+
+    def test_allocate_nothing_run_after_run(self, shared: Path) -> None:
+        with opened(shared / "models/yunet/yunet_n_320_320.onnx") as session:
+            feeds = session.new_feeds()
+            places = [{name: array.ctypes.data for name, array in session.run(feeds).items()} for _ in range(4)]
+            assert places[1] == places[2] == places[3]
+
+    def test_are_forgotten_with_their_feeds(self, tiny: Path) -> None:
+        with opened(tiny) as session:
+            feeds = session.new_feeds()
+            kept = [weakref.ref(array) for _ in range(2) for array in session.run(feeds).values()]
+            assert len(session._bound) == 1
+            del feeds
+            gc.collect()
+            assert len(session._bound) == 0
+            assert [ref() for ref in kept] == [None, None]
+
+    def test_and_feeds_may_outlive_the_session(self, tiny: Path) -> None:
+        session = opened(tiny)
+        feeds = session.new_feeds()
+        for _ in range(2):
+            outputs = session.run(feeds)
+        session.close()
+        del session
+        gc.collect()
+        assert outputs["y"].tolist() == [[1, 1, 1, 1]]
+        with opened(tiny) as other:
+            assert other.run(feeds)["y"].tolist() == [[1, 1, 1, 1]]
+
+    def test_while_the_engine_runs_other_threads_go_on(self, yolox: Path) -> None:
+        """Else nothing could be prepared or decoded meanwhile."""
+        with opened(yolox) as session:
+            feeds = session.new_feeds()
+            for _ in range(2):
+                session.run(feeds)
+            ticks, done = [0], threading.Event()
+
+            def tick() -> None:
+                while not done.wait(0.001):
+                    ticks[0] += 1
+
+            thread = threading.Thread(target=tick)
+            thread.start()
+            try:
+                before = ticks[0]
+                began = time.monotonic()
+                for _ in range(5):
+                    session.run(feeds)
+                took, seen = time.monotonic() - began, ticks[0] - before
+            finally:
+                done.set()
+                thread.join()
+            assert seen > 10, f"{seen} in {took:.2f} s"
 
 
 class TestIdleThreads:

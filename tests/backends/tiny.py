@@ -28,6 +28,60 @@ def onnx_add(path: Path, shape: tuple[int | str, ...] = (1, 4), metadata: Mappin
     return path
 
 
+def onnx_kinds(path: Path) -> Path:
+    """Outputs of several kinds, made of x of [2, 3] in float32, and the inputs y of [2, 3] in bool.
+
+    half is x as float16, above is x > 0, whole is x as int64, same is x itself, turned is y, fixed is [1, 2, 3].
+    """
+    onnx = pytest.importorskip("onnx")
+    helper, types = onnx.helper, onnx.TensorProto
+    zero = onnx.numpy_helper.from_array(np.zeros((), np.float32), "zero")
+    fixed = onnx.numpy_helper.from_array(np.array([1, 2, 3], np.float32), "fixed")
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", ["x"], ["half"], to=types.FLOAT16),
+            helper.make_node("Greater", ["x", "zero"], ["above"]),
+            helper.make_node("Cast", ["x"], ["whole"], to=types.INT64),
+            helper.make_node("Identity", ["x"], ["same"]),
+            helper.make_node("Not", ["y"], ["turned"]),
+        ],
+        "kinds",
+        [
+            helper.make_tensor_value_info("x", types.FLOAT, (2, 3)),
+            helper.make_tensor_value_info("y", types.BOOL, (2, 3)),
+        ],
+        [
+            helper.make_tensor_value_info("half", types.FLOAT16, (2, 3)),
+            helper.make_tensor_value_info("above", types.BOOL, (2, 3)),
+            helper.make_tensor_value_info("whole", types.INT64, (2, 3)),
+            helper.make_tensor_value_info("same", types.FLOAT, (2, 3)),
+            helper.make_tensor_value_info("turned", types.BOOL, (2, 3)),
+            helper.make_tensor_value_info("fixed", types.FLOAT, (3,)),
+        ],
+        [zero, fixed],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    return path
+
+
+def onnx_first_of(path: Path, stated: tuple[int | str, ...]) -> Path:
+    """y = the first n of [0, 1, .. 9], n given; of a stated shape, which holds or not."""
+    onnx = pytest.importorskip("onnx")
+    helper, types = onnx.helper, onnx.TensorProto
+    graph = helper.make_graph(
+        [helper.make_node("Slice", ["ten", "start", "n"], ["y"])],
+        "first",
+        [helper.make_tensor_value_info("n", types.INT64, (1,))],
+        [helper.make_tensor_value_info("y", types.FLOAT, stated)],
+        [
+            onnx.numpy_helper.from_array(np.arange(10, dtype=np.float32), "ten"),
+            onnx.numpy_helper.from_array(np.zeros(1, np.int64), "start"),
+        ],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    return path
+
+
 def onnx_string(path: Path) -> Path:
     """y = x of texts."""
     onnx = pytest.importorskip("onnx")

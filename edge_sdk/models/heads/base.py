@@ -251,8 +251,9 @@ def finish(
     if len(scores) == 0 and landmarks is None:
         return Detections.empty()  # most frames of most cameras
     # One look at all is cheap; only a broken model needs the second, at each. NaN fails both.
-    values = (boxes_xyxy, scores) if landmarks is None else (boxes_xyxy, scores, landmarks)
-    if len(scores) and not all(value.max() < _FAR and value.min() > -_FAR for value in values):
+    if len(scores) and not (
+        _is_near(boxes_xyxy) and scores.max() < _FAR and (landmarks is None or _is_near(landmarks))
+    ):
         whole = (np.abs(boxes_xyxy) < _FAR).all(axis=1) & np.isfinite(scores)
         if landmarks is not None:
             whole &= (np.abs(landmarks) < _FAR).all(axis=(1, 2))
@@ -269,3 +270,7 @@ def finish(
         class_id=class_id[keep].astype(np.int32, copy=False),
         landmarks=None if landmarks is None else geometry.to_source(landmarks[keep]),
     )
+
+
+def _is_near(points: Array) -> bool:
+    return bool(points.max() < _FAR and points.min() > -_FAR)

@@ -14,7 +14,7 @@ from edge_sdk.backends.base import Array, TensorSpec
 from edge_sdk.detections import Detections
 from edge_sdk.models import nms
 from edge_sdk.models.card import ModelCard
-from edge_sdk.models.heads.base import cxcywh_to_xyxy, finish, grid, grid_cells, image_input
+from edge_sdk.models.heads.base import finish, grid, grid_cells, image_input
 from edge_sdk.models.labels import COCO_80, names_for
 from edge_sdk.models.preprocess import Geometry
 
@@ -71,12 +71,15 @@ class YoloxHead:
         # A class score is at most 1, so a row whose objectness fails cannot pass: most rows end here.
         alive = np.flatnonzero(rows[:, 4] > confidence)
         rows = rows[alive].astype(np.float32, copy=False)
-        index, class_id, scores = nms.candidates(rows[:, 5:] * rows[:, 4:5], confidence, multi_label=multi_label)
-        cells, strides = grid(card.input_hw, STRIDES)
-        cells, strides, rows = cells[alive[index]], strides[alive[index]], rows[index]
-        centre = (rows[:, :2] + cells) * strides
-        size = np.exp(np.minimum(rows[:, 2:4], 20)) * strides  # a broken model must not overflow
-        return finish(cxcywh_to_xyxy(np.concatenate([centre, size], axis=1)), scores, class_id, geometry, iou)
+        with np.errstate(over="ignore", invalid="ignore"):  # what a broken model writes is dropped by `finish`
+            index, class_id, scores = nms.candidates(rows[:, 5:] * rows[:, 4:5], confidence, multi_label=multi_label)
+            cells, strides = grid(card.input_hw, STRIDES)
+            rows, chosen = rows[index], alive[index]
+            stride = strides[chosen]
+            centre = (rows[:, :2] + cells[chosen]) * stride
+            half = np.exp(rows[:, 2:4]) * (stride * np.float32(0.5))
+            boxes = np.concatenate([centre - half, centre + half], axis=1)
+        return finish(boxes, scores, class_id, geometry, iou)
 
 
 HEAD = YoloxHead()
