@@ -36,11 +36,8 @@ Policy = Literal["auto", "newest", "every"]
 
 _CONFIDENCE = 0.25
 
-# How long the end of a run waits: for the frame that is being read; then for sinks, to write what they have still to
-# write and to close. After the source's own end there is time: files are flushed to the disk, which a card in a small
-# board takes seconds for. After somebody ended the run there is little: who did waits too.
+# How long the end of a run waits for the frame that is being read.
 _LAST_FRAME_S = 0.3
-_IN_PEACE_S, _IN_HURRY_S = (60.0, 30.0), (0.6, 0.6)
 
 
 class Camera:
@@ -276,8 +273,7 @@ class Camera:
             self._settle()
         self._life.change("stopped")
         self._life.unlisten(outlets.event)
-        drain_s, close_s = _IN_PEACE_S if finished else _IN_HURRY_S
-        outlets.close(drain_s, close_s=close_s)
+        outlets.close(in_peace=finished)
         self._running.release()
         if not self._entered:
             self.close()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -79,6 +81,79 @@ def test_many_threads_may_share_a_detector(detector: edge_sdk.Detector, photo: n
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+@pytest.fixture(scope="module", params=["yolox_nano.onnx", "yolox_nano_only_int8_quantize.tflite"])
+def engine(request: pytest.FixtureRequest, shared: Path):
+    with edge_sdk.Detector(shared / "models/yolox_nano" / request.param, threads=1) as one:
+        yield one
+
+
+def test_outputs_stay_while_another_picture_is_inferred(engine: edge_sdk.Detector, photo: np.ndarray) -> None:
+    wanted = [engine(picture) for picture in (photo, photo[:, ::-1])]
+    turns = [engine.new_prepared() for _ in range(2)]
+    for _ in range(3):
+        outputs = []
+        for picture, prepared in zip((photo, photo[:, ::-1]), turns, strict=True):
+            outputs.append(engine.infer(engine.prepare(picture, prepared)))
+        for found, prepared, want in zip(outputs, turns, wanted, strict=True):
+            np.testing.assert_array_equal(engine.decode(found, prepared).xyxy, want.xyxy)
+
+
+def test_the_three_may_overlap_in_threads(engine: edge_sdk.Detector, photo: np.ndarray) -> None:
+    """Two cameras of different sizes, each with two pictures in turn: one is decoded while the other is inferred."""
+    cameras = {"wide": [photo[:200], photo[100:300]], "tall": [photo[:, :200], photo[:, 200:400]]}
+    wanted = {name: [engine(picture).xyxy for picture in pictures] for name, pictures in cameras.items()}
+    wrong: list[str] = []
+
+    def run(name: str) -> None:
+        turns = [engine.new_prepared() for _ in range(2)]
+        with ThreadPoolExecutor(1) as decoder:
+            pending = []
+            for number in range(8):
+                prepared = engine.prepare(cameras[name][number % 2], turns[number % 2])
+                with engine.lock:
+                    outputs = engine.infer(prepared)
+                pending.append(decoder.submit(engine.decode, outputs, prepared))
+                if number:
+                    got = pending[number - 1].result()
+                    if not np.array_equal(got.xyxy, wanted[name][(number - 1) % 2]):
+                        wrong.append(f"{name} {number}")
+
+    threads = [threading.Thread(target=run, args=(name,)) for name in cameras]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_each_prepared_has_memory_of_its_own(detector: edge_sdk.Detector, photo: np.ndarray) -> None:
+    one, other = detector.new_prepared(), detector.new_prepared()
+    detector.prepare(photo, one)
+    detector.prepare(photo[:, :100], other)
+    assert one.preprocessor is not other.preprocessor
+    (first,), (second,) = one.feeds.values(), other.feeds.values()
+    assert not np.shares_memory(first, second)
+    assert one.geometry.source_hw == photo.shape[:2]
+    again = first.copy()
+    detector.prepare(photo, one)
+    np.testing.assert_array_equal(first, again)
+
+
+def test_a_detection_allocates_nothing_large(engine: edge_sdk.Detector, photo: np.ndarray) -> None:
+    for _ in range(3):
+        engine(photo)
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        for _ in range(2):
+            engine(photo)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak - before < 64 * 1024  # the input has 2 MiB, the outputs 1.2
 
 
 def test_one_class_by_name_or_id(yolox: Path, photo: np.ndarray) -> None:

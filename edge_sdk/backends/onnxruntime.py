@@ -92,14 +92,18 @@ class OnnxRuntimeSession:
         if bound is not None:
             self._fixed = False  # it runs unbound alone: the shapes that the file states do not hold
             self._bound.clear()
-        elif self._fixed and isinstance(feeds, Feeds) and self._are_as_stated(outputs):
-            self._bound[feeds] = _Bound(session, feeds, self.outputs)
+        elif self._fixed and isinstance(feeds, Feeds) and self._session is session:
+            self._bind(session, feeds, outputs)
         return outputs
 
-    def _are_as_stated(self, outputs: Mapping[str, Array]) -> bool:
-        return all(
-            outputs[spec.name].shape == spec.shape and outputs[spec.name].dtype == spec.dtype for spec in self.outputs
-        )
+    def _bind(self, session: Any, feeds: Feeds, outputs: Mapping[str, Array]) -> None:
+        """Gives feeds that have been run once arrays for their outputs, if those came out as the file states."""
+        if any((outputs[one.name].shape, outputs[one.name].dtype) != (one.shape, one.dtype) for one in self.outputs):
+            return
+        try:
+            self._bound[feeds] = _Bound(session, feeds, self.outputs)
+        except Exception:  # noqa: BLE001  a provider that binds nothing runs all the same
+            self._fixed = False
 
     def layers(self) -> Sequence[Layer]:
         """Opens the model once more with profiling and runs it on zeros; times are medians of three runs.

@@ -19,6 +19,9 @@ log = logging.getLogger("edge_sdk")
 QUEUE, PICTURE_QUEUE = 256, 4
 # A sink that takes nothing for so long hangs, and is not waited for.
 PATIENCE_S = 10.0
+# What a sink is given to write what waits for it, and again to close, when whoever ended the run waits; and what a
+# complete one is given to close when nobody does: a card in a small board takes seconds to flush a file.
+HURRY_S, CLOSE_S = 0.6, 30.0
 
 
 class Picture:
@@ -59,7 +62,6 @@ class Outlet:
         self._failing = False
         self._hangs = False
         self._ending = False
-        self._hurry = False
         self._thread = threading.Thread(target=self._run, name=f"edge-sdk-sink {sink.name}"[:60], daemon=True)
         self._thread.start()
 
@@ -103,20 +105,27 @@ class Outlet:
             self._ending = True
             self._changed.notify_all()
 
-    def join(self, deadline_s: float, *, close_s: float) -> bool:
-        """Waits until the sink has written everything and is closed; whether it did.
+    def join(self, hurry_until_s: float, *, in_peace: bool) -> bool:
+        """Waits until the sink has written what waits for it, as far as there is time for that, and is closed.
 
         Args:
-            deadline_s: `time.monotonic` after which what still waits is dropped.
-            close_s: What the sink is then given to close.
+            hurry_until_s: `time.monotonic` until which all sinks together may write; as long again they may close.
+            in_peace: The source has come to its end, and nobody waits: a `complete` sink is then given the time that
+                it needs, as long as it does something.
+
+        Returns:
+            Whether it is closed.
         """
-        self._thread.join(max(0.0, deadline_s - time.monotonic()))
+        patient = in_peace and self.sink.complete
+        self._thread.join(PATIENCE_S if patient else max(0.0, hurry_until_s - time.monotonic()))
+        taken = -1
+        while patient and self._thread.is_alive() and self._results and taken != self._taken():
+            taken = self._taken()
+            self._thread.join(PATIENCE_S)
         with self._changed:
-            self._hurry = True
             while self._results:
                 self._drop_oldest()
-            self._changed.notify_all()
-        self._thread.join(close_s)
+        self._thread.join(CLOSE_S if patient else max(0.0, hurry_until_s + HURRY_S - time.monotonic()))
         return not self._thread.is_alive()
 
     def _taken(self) -> int:
@@ -225,14 +234,14 @@ class Outlets:
             named[name] = outlet.stats()
         return named
 
-    def close(self, drain_s: float, *, close_s: float) -> None:
-        """Closes every sink once it has written what waits for it, or `drain_s` is up; each has `close_s` to close.
+    def close(self, *, in_peace: bool) -> None:
+        """Closes every sink once it has written what waits for it; see `Outlet.join`.
 
         One that hangs is left behind with a warning: its thread does not keep the process.
         """
         for outlet in self._outlets:
             outlet.end()
-        deadline_s = time.monotonic() + drain_s
+        hurry_until_s = time.monotonic() + HURRY_S
         for outlet in self._outlets:
-            if not outlet.join(deadline_s, close_s=close_s):
+            if not outlet.join(hurry_until_s, in_peace=in_peace):
                 log.warning("%s: does not end; it is left behind", outlet.sink.name)

@@ -182,7 +182,7 @@ class WebhookSink(Sink):
         finally:
             limit.cancel()
             limit.join()
-            if not kept or self._closing.is_set():
+            if not kept:
                 self._drop()
         if 200 <= response.status < 300:
             return "", 0.0

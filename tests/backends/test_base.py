@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -89,6 +91,21 @@ class TestFeeds:
     def test_refuse_an_input_that_there_is_not(self) -> None:
         with pytest.raises(UsageError, match="no input 'images'; there are image, size"):
             base.zeroed_feeds([self.IMAGE, self.SIZE], {"images": (1, 3, 1, 8)})
+
+    def test_are_a_dict_that_equals_itself_alone(self) -> None:
+        inputs = [base.TensorSpec("x", (1, -1), np.dtype(np.float32))]
+        one, other = base.zeroed_feeds(inputs, {"x": (1, 3)}), base.zeroed_feeds(inputs, {"x": (1, 3)})
+        assert isinstance(one, dict)
+        assert one["x"].shape == (1, 3)
+        assert one == one  # noqa: PLR0124
+        assert one != other
+        kept = weakref.WeakKeyDictionary({one: 1, other: 2})
+        assert (kept[one], kept[other]) == (1, 2)
+        one["x"] = np.ones((1, 3), np.float32)
+        assert kept[one] == 1
+        del other
+        gc.collect()
+        assert len(kept) == 1
 
 
 class TestCores:

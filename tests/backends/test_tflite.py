@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +113,28 @@ class TestASession:
             with pytest.raises(BackendError, match=r"'x' has the shape \[-1, 4\], not \[5, 3\]"):
                 session.run({"x": np.zeros((5, 3), np.float32)})
             assert session.run(session.new_feeds({"x": (5, 4)}))["y"].shape == (5, 4)
+
+    def test_writes_to_the_same_arrays_for_the_same_feeds_and_to_others_for_others(self, int8_model: Path) -> None:
+        with opened(int8_model) as session:
+            name = session.outputs[0].name
+            one, other = session.new_feeds(), session.new_feeds()
+            other["input_1_int8"][...] = np.random.default_rng(0).integers(-128, 128, (1, 96, 96, 3))
+            first = session.run(one)[name]
+            values = first.copy()
+            second = session.run(other)[name]
+            assert not np.array_equal(first, second)
+            assert np.array_equal(first, values)
+            assert session.run(one)[name] is first
+            assert session.run(dict(one))[name] is not first  # a mapping of the caller's own gets new arrays
+
+    def test_forgets_the_outputs_of_feeds_that_are_gone(self, tiny: Path) -> None:
+        with opened(tiny) as session:
+            feeds = session.new_feeds()
+            kept = weakref.ref(session.run(feeds)["y"])
+            assert kept() is not None
+            del feeds
+            gc.collect()
+            assert kept() is None
 
     def test_has_the_metadata_of_the_archive(self, tiny: Path) -> None:
         with opened(with_archive(tiny, {"labels.txt": "cat\ndog"})) as session:

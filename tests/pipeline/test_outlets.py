@@ -60,7 +60,7 @@ def test_every_sink_gets_every_result_in_order_and_is_closed_in_its_own_thread()
     outlets = Outlets(sinks, lossless=True)
     for number in range(50):
         outlets.put(result(number))
-    outlets.close(SOON_S, close_s=SOON_S)
+    outlets.close(in_peace=True)
     for sink in sinks:
         assert ids(sink) == list(range(50))
         assert sink.closed == 1
@@ -76,7 +76,7 @@ def test_pictures_go_only_to_sinks_that_want_them() -> None:
     plain, looking = Kept("plain"), Kept("looking", wants_image=True)
     outlets = Outlets([plain, looking], lossless=False)
     outlets.put(result(7))
-    outlets.close(SOON_S, close_s=SOON_S)
+    outlets.close(in_peace=True)
     assert plain.results[0].frame.image.shape == (0, 0, 3)
     assert looking.results[0].frame.image[0, 0, 0] == 7
 
@@ -94,7 +94,7 @@ def test_a_slow_sink_loses_its_oldest_results_and_no_other_sink_loses_any() -> N
     assert stats.waiting == QUEUE
     assert stats.dropped == count - QUEUE - 1  # one is held by the sink itself
     slow.go.set()
-    outlets.close(SOON_S, close_s=SOON_S)
+    outlets.close(in_peace=True)
     assert ids(quick) == list(range(count))
     assert ids(slow) == [0, *range(count - QUEUE, count)]
     stats = outlets.stats()["slow"]
@@ -111,7 +111,7 @@ def test_of_a_file_a_complete_sink_is_waited_for_and_misses_nothing() -> None:
     outlets = Outlets([sink], lossless=True)
     for number in range(60):
         outlets.put(result(number))
-    outlets.close(SOON_S, close_s=SOON_S)
+    outlets.close(in_peace=True)
     assert ids(sink) == list(range(60))
 
 
@@ -128,7 +128,7 @@ def test_a_complete_sink_that_hangs_is_not_waited_for_for_ever(
     assert caplog.text.count("takes nothing for 0.05 s") == 1
     assert outlets.stats()["clip"].dropped > 100
     sink.go.set()
-    outlets.close(SOON_S, close_s=SOON_S)
+    outlets.close(in_peace=True)
     assert ids(sink)[-1] == 199
 
 
@@ -144,7 +144,7 @@ def test_a_sink_that_raises_loses_those_results_and_is_reported_once_a_streak(ca
     with caplog.at_level(logging.INFO, "edge_sdk"):
         for number in range(40):
             outlets.put(result(number))
-        outlets.close(SOON_S, close_s=SOON_S)
+        outlets.close(in_peace=True)
     stats = outlets.stats()["full"]
     assert (stats.written, stats.failed, stats.error) == (20, 20, "the disk is full")
     assert caplog.text.count("the disk is full") == 1
@@ -164,7 +164,7 @@ def test_whatever_a_sink_raises_stays_its_own_affair(fault: Exception) -> None:
     outlets = Outlets([broken, fine], lossless=False)
     for number in range(10):
         outlets.put(result(number))
-    outlets.close(SOON_S, close_s=SOON_S)
+    outlets.close(in_peace=True)
     assert ids(fine) == list(range(10))
     assert outlets.stats()["broken"].failed == 10
 
@@ -177,7 +177,7 @@ def test_a_sink_that_hangs_is_left_behind_in_time(caplog: pytest.LogCaptureFixtu
         outlets.put(result(number))
     began = time.monotonic()
     with caplog.at_level(logging.WARNING, "edge_sdk"):
-        outlets.close(0.1, close_s=0.1)
+        outlets.close(in_peace=True)
     assert time.monotonic() - began < 5
     assert "hanging: does not end" in caplog.text
     assert (fine.closed, hanging.closed) == (1, 0)
@@ -185,6 +185,20 @@ def test_a_sink_that_hangs_is_left_behind_in_time(caplog: pytest.LogCaptureFixtu
     assert (stats.dropped, stats.waiting) == (19, 0)
     hanging.go.set()  # its thread ends by itself once the sink lets it
     wait_for(lambda: hanging.closed == 1)
+
+
+def test_many_sinks_that_hang_take_no_longer_than_one() -> None:
+    sinks = [Kept(f"hanging {number}") for number in range(8)]
+    for sink in sinks:
+        sink.go.clear()
+    outlets = Outlets(sinks, lossless=False)
+    outlets.put(result(0))
+    began = time.monotonic()
+    outlets.close(in_peace=False)
+    assert time.monotonic() - began < 8 * module.HURRY_S
+    for sink in sinks:
+        sink.go.set()
+        wait_for(lambda sink=sink: sink.closed == 1)
 
 
 def test_events_are_told_in_order_between_the_results_and_never_dropped() -> None:
@@ -197,7 +211,7 @@ def test_events_are_told_in_order_between_the_results_and_never_dropped() -> Non
         outlets.put(result(number))
     outlets.event(events[1])
     sink.go.set()
-    outlets.close(SOON_S, close_s=SOON_S)
+    outlets.close(in_peace=True)
     assert sink.events == events
 
 
@@ -214,7 +228,7 @@ def test_a_changed_picture_is_made_once_and_a_failure_shows_the_unchanged_one_to
     outlets = Outlets([first, second, plain], lossless=True, change=blurred)
     for number in range(3):
         outlets.put(result(number))
-    outlets.close(SOON_S, close_s=SOON_S)
+    outlets.close(in_peace=True)
     assert ids(first) == ids(second) == [0, 2]
     assert ids(plain) == [0, 1, 2]
     assert not any(one.frame.image.any() for one in first.results + second.results)
@@ -231,7 +245,7 @@ def test_who_closes_a_window_ends_the_run_and_a_reader_that_has_gone_raises_in_i
     assert not outlets.finished
     window.finished = True
     assert outlets.finished
-    outlets.close(SOON_S, close_s=SOON_S)
+    outlets.close(in_peace=True)
 
     class Pipe(Kept):
         def put(self, result: Result) -> None:
@@ -242,12 +256,12 @@ def test_who_closes_a_window_ends_the_run_and_a_reader_that_has_gone_raises_in_i
     wait_for(lambda: outlets.stats()["pipe"].failed == 1)
     with pytest.raises(BrokenPipeError):
         _ = outlets.finished
-    outlets.close(SOON_S, close_s=SOON_S)
+    outlets.close(in_peace=True)
 
 
 def test_two_sinks_of_one_name_are_told_apart() -> None:
     outlets = Outlets([Kept("x"), Kept("x")], lossless=False)
-    outlets.close(SOON_S, close_s=SOON_S)
+    outlets.close(in_peace=True)
     assert list(outlets.stats()) == ["x", "x 2"]
 
 

@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 
 from edge_sdk import Detections, Result
-from edge_sdk.errors import SinkError, UsageError
+from edge_sdk.errors import MissingDependencyError, SinkError, UsageError
 from edge_sdk.result import Event
 from edge_sdk.sinks.mqtt import MqttSink
 
@@ -518,6 +518,8 @@ class Wire:
     def close(self) -> None:
         self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
+        for thread in self._threads:
+            thread.join(2)  # what was sent last is passed on first
         for end in self._open:
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
@@ -663,6 +665,14 @@ def test_an_address_that_makes_no_sense_is_refused_with_an_example(url, why) -> 
     with pytest.raises(UsageError, match=why) as caught:
         MqttSink(url, NAMES)
     assert "mqtt://user:password@host:1883/prefix/of/topic" in str(caught.value)
+
+
+def test_without_paho_the_extra_is_named_when_a_sink_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "import sys, edge_sdk.sinks.mqtt; sys.exit('paho' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+    monkeypatch.setitem(sys.modules, "paho.mqtt", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'edge-sdk\[mqtt\]'"):
+        MqttSink("mqtt://127.0.0.1/a", NAMES)
 
 
 @pytest.mark.parametrize("options", [{"qos": 3}, {"qos": -1}, {"connect_timeout_s": 0}, {"connect_timeout_s": np.nan}])

@@ -1,0 +1,92 @@
+"""Signals at any moment: what was recorded plays, nothing half written stays, and the process is gone soon."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import pytest
+
+from edge_sdk.cli import ending
+
+SOON_S = 60.0
+# The promise is 2 s; machines that run tests are busy.
+PROMISE_S, BUSY_S = 2.0, 6.0
+
+
+def send(number: int) -> None:
+    signal.raise_signal(number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_outside_a_run_a_signal_raises_at_once(number: int) -> None:
+    with pytest.raises(SystemExit) as stopped, ending.in_order():
+        send(number)
+    assert stopped.value.code == 128 + number
+
+
+def test_during_a_run_the_first_signal_asks_it_to_stop_and_the_exit_follows_at_its_end() -> None:
+    asked, ran_on = [], False
+    with pytest.raises(SystemExit) as stopped, ending.in_order(), ending.gracefully(lambda: asked.append(1)):
+        send(signal.SIGTERM)
+        ran_on = True
+    assert (asked, ran_on, stopped.value.code) == ([1], True, 143)
+
+
+def test_a_second_signal_does_not_wait_for_the_run() -> None:
+    ran_on = False
+    with pytest.raises(SystemExit), ending.in_order(), ending.gracefully(lambda: None):
+        send(signal.SIGINT)
+        send(signal.SIGINT)
+        ran_on = True
+    assert not ran_on
+
+
+def test_a_signal_that_somebody_caught_before_the_run_ends_it_before_it_begins() -> None:
+    """A package that is imported may catch everything."""
+    began = False
+    with pytest.raises(SystemExit), ending.in_order():
+        with contextlib.suppress(BaseException):
+            send(signal.SIGINT)
+        with ending.gracefully(lambda: None):
+            began = True
+    assert not began
+
+
+def test_handlers_are_put_back() -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with ending.in_order():
+        assert signal.getsignal(signal.SIGINT) is not before[0]
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_at_any_moment_of_a_recording_a_signal_leaves_a_clip_that_plays(yolox: Path, tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    clip, lines = tmp_path / "out.mp4", tmp_path / "out.jsonl"
+    command = ["detect", "demo", "--model", str(yolox), "--save", str(clip), "--jsonl", str(lines), "--threads", "1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edge_sdk", *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    time.sleep(chance.uniform(0.1, 3.0))
+    process.send_signal(chance.choice([signal.SIGINT, signal.SIGTERM]))
+    began = time.monotonic()
+    _, said = process.communicate(timeout=SOON_S)
+    assert time.monotonic() - began < PROMISE_S + BUSY_S
+    assert process.returncode in (130, 143, -signal.SIGTERM, -signal.SIGINT), said  # before Python is up: the default
+    assert "Traceback" not in said or process.returncode < 0 or "KeyboardInterrupt" in said
+    written = [json.loads(line) for line in lines.read_text().splitlines()] if lines.exists() else []
+    if clip.exists():
+        video = cv2.VideoCapture(str(clip))
+        assert video.read()[0]
+        video.release()
+    if len(written) > 10:
+        assert clip.exists(), said
+    assert {path.name for path in tmp_path.iterdir()} <= {"out.mp4", "out.jsonl"}
