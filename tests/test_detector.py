@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import edge_sdk
+from edge_sdk.backends.base import backends
 from edge_sdk.errors import BackendError, ModelNotFoundError, UsageError
 
 
@@ -85,6 +86,9 @@ def test_many_threads_may_share_a_detector(detector: edge_sdk.Detector, photo: n
 
 @pytest.fixture(scope="module", params=["yolox_nano.onnx", "yolox_nano_only_int8_quantize.tflite"])
 def engine(request: pytest.FixtureRequest, shared: Path):
+    (backend,) = (one for one in backends().values() if Path(request.param).suffix in one.suffixes)
+    if backend.missing() is not None:
+        pytest.skip(str(backend.missing()))
     with edge_sdk.Detector(shared / "models/yolox_nano" / request.param, threads=1) as one:
         yield one
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +64,7 @@ def command(
                 "model": camera.detector.path.name,
                 "active": camera.detector.session.active,
                 "seconds": seconds,
-                **asdict(stats),
+                **stats.record(),
                 "seen_in_frames": dict(seen),
                 "power": None,
                 "power_reason": "this version reads no power sensor",

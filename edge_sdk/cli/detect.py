@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -152,7 +151,7 @@ def command(
             if save is not None and save.exists():
                 typer.echo(f"written: {save}", err=True)
             if as_json:
-                typer.echo(json.dumps({"stats": asdict(camera.stats)}))
+                typer.echo(json.dumps({"stats": camera.stats.record()}))
     stats = camera.stats
     check_written(sinks, stats)
     if not frames and not seconds:

@@ -125,6 +125,8 @@ class Outlet:
         with self._changed:
             while self._results:
                 self._drop_oldest()
+        if self.sink.interruptible and self._thread.is_alive():
+            self._close()
         self._thread.join(CLOSE_S if patient else max(0.0, hurry_until_s + HURRY_S - time.monotonic()))
         return not self._thread.is_alive()
 

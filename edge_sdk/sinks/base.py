@@ -22,11 +22,13 @@ class Sink(ABC):
             that its queue holds no camera buffers.
         complete: Of a source that is read without loss, every result is waited for; a sink over a network, which
             shows what is now, is better off without.
+        interruptible: Whether `close` may be called from any thread, and ends what `put` waits for.
     """
 
     name: str = "sink"
     wants_image: bool = False
     complete: bool = False
+    interruptible: bool = False
 
     @abstractmethod
     def put(self, result: Result) -> None:

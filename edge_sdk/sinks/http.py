@@ -10,7 +10,6 @@ import math
 import re
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +24,7 @@ from edge_sdk.sinks.http_guard import Guard, check_token, json_answer
 from edge_sdk.sinks.http_pictures import Pictures
 from edge_sdk.sinks.http_server import Connections, Server, is_loopback, listen, split_address
 from edge_sdk.sinks.jsonl import as_record
-from edge_sdk.sinks.metrics import DROP_CAUSES, MetricsCollector, text
+from edge_sdk.sinks.metrics import MetricsCollector, text
 from edge_sdk.sources.base import without_credentials
 
 if TYPE_CHECKING:
@@ -264,21 +263,7 @@ def stats_record(stats: Stats, event: Event | None = None) -> dict[str, Any]:
         stats: Of the run.
         event: The latest one; its reason is told if it led to the present state.
     """
-    return {
-        "state": stats.state,
-        "reason": event.reason if event is not None and event.state == stats.state else "",
-        "captured": stats.captured,
-        "processed": stats.processed,
-        "dropped": {**dict.fromkeys(DROP_CAUSES, 0), **stats.dropped},
-        "in_flight": stats.in_flight,
-        "percentiles": {
-            stage: {name: round(value, 3) for name, value in figures.items()}
-            for stage, figures in stats.percentiles.items()
-        },
-        "reconnects": stats.reconnects,
-        "stalls": stats.stalls,
-        "sinks": {name: asdict(sink) for name, sink in stats.sinks.items()},
-    }
+    return {**stats.record(), "reason": event.reason if event is not None and event.state == stats.state else ""}
 
 
 def _response(body: bytes, kind: str, headers: dict[str, str] | None = None, status: int = 200) -> Response:

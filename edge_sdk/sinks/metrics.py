@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, get_args
 
 from edge_sdk.errors import MissingDependencyError, extra_hint
-from edge_sdk.pipeline.books import SinkStats, Stats
+from edge_sdk.pipeline.books import DROP_CAUSES, SinkStats, Stats
 from edge_sdk.result import State
 from edge_sdk.sources.base import without_credentials
 
 STATES: tuple[State, ...] = get_args(State)
 # What `Stats.dropped` may hold. All are always told, at 0 too: rate() misses the first step of a counter that appears.
-DROP_CAUSES = ("overwritten", "stale", "decode_error", "inference_error", "shutdown")
 _QUANTILES = {"p50": "0.5", "p90": "0.9", "p99": "0.99", "max": "1"}
 
 

@@ -59,6 +59,8 @@ class MqttSink(Sink):
         MissingDependencyError: paho-mqtt is not installed.
     """
 
+    interruptible = True
+
     def __init__(
         self, url: str, class_names: Sequence[str], *, qos: Literal[0, 1, 2] = 0, connect_timeout_s: float = 5.0
     ) -> None:

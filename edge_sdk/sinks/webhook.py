@@ -67,6 +67,8 @@ class WebhookSink(Sink):
         UsageError: The URL, a header or a figure makes no sense.
     """
 
+    interruptible = True
+
     def __init__(
         self,
         url: str,

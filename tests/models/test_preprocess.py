@@ -200,7 +200,7 @@ def test_nothing_large_is_allocated_once_it_runs(layout: str, storage: str) -> N
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak - before < 64 * 1024
+    assert peak - before < 128 * 1024  # NumPy casts through buffers, three of 32 KiB at most; the input has 1.2 MiB
 
 
 sides = st.integers(1, 5000)

@@ -187,6 +187,22 @@ def test_a_sink_that_hangs_is_left_behind_in_time(caplog: pytest.LogCaptureFixtu
     wait_for(lambda: hanging.closed == 1)
 
 
+def test_a_sink_that_can_be_interrupted_is_and_ends() -> None:
+    class Retrying(Kept):
+        interruptible = True
+
+        def close(self) -> None:
+            super().close()
+            self.go.set()
+
+    sink = Retrying("retrying")
+    sink.go.clear()
+    outlets = Outlets([sink], lossless=False)
+    outlets.put(result(0))
+    outlets.close(in_peace=False)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("edge-sdk-sink")]
+
+
 def test_many_sinks_that_hang_take_no_longer_than_one() -> None:
     sinks = [Kept(f"hanging {number}") for number in range(8)]
     for sink in sinks:

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from edge_sdk.pipeline.books import Books, SinkStats, Stats
+from edge_sdk.pipeline.books import DROP_CAUSES, Books, SinkStats, Stats
 from edge_sdk.result import Timing
-from edge_sdk.sinks.metrics import DROP_CAUSES, STATES, MetricsCollector, text
+from edge_sdk.sinks.metrics import STATES, MetricsCollector, text
 
 RUN = Stats(
     captured=120,
