@@ -22,9 +22,13 @@ if TYPE_CHECKING:
     from edge_sdk.device import this_device
     from edge_sdk.errors import EdgeSdkError
     from edge_sdk.models.card import ModelCard
+    from edge_sdk.pipeline.books import Stats
+    from edge_sdk.pipeline.supervisor import Reconnect
     from edge_sdk.plan import Plan
-    from edge_sdk.result import Frame, Reading, Result, Timing
+    from edge_sdk.result import Event, Frame, Reading, Result, Timing
     from edge_sdk.targets import Target, identify
+    from edge_sdk.tracking import Tracker
+    from edge_sdk.zones import Line, Zone
 
 __version__ = "0.1.0"
 
@@ -34,13 +38,19 @@ __all__ = [
     "Detections",
     "Detector",
     "EdgeSdkError",
+    "Event",
     "Frame",
+    "Line",
     "ModelCard",
     "Plan",
     "Reading",
+    "Reconnect",
     "Result",
+    "Stats",
     "Target",
     "Timing",
+    "Tracker",
+    "Zone",
     "identify",
     "this_device",
 ]
@@ -51,13 +61,19 @@ _HOMES = {
     "Detections": "edge_sdk.detections",
     "Detector": "edge_sdk.detector",
     "EdgeSdkError": "edge_sdk.errors",
+    "Event": "edge_sdk.result",
     "Frame": "edge_sdk.result",
+    "Line": "edge_sdk.zones",
     "ModelCard": "edge_sdk.models.card",
     "Plan": "edge_sdk.plan",
     "Reading": "edge_sdk.result",
+    "Reconnect": "edge_sdk.pipeline.supervisor",
     "Result": "edge_sdk.result",
+    "Stats": "edge_sdk.pipeline.books",
     "Target": "edge_sdk.targets",
     "Timing": "edge_sdk.result",
+    "Tracker": "edge_sdk.tracking",
+    "Zone": "edge_sdk.zones",
     "identify": "edge_sdk.targets",
     "this_device": "edge_sdk.device",
 }

@@ -266,35 +266,35 @@ def fresh(shared: Path, arguments: argparse.Namespace) -> Iterator[Line]:
     r = bench.bare_s()
     period_ms = r * 1000 / 3
     source = FakeSource(itertools.cycle(frames), fps=1000 / period_ms, live=True)
-    ages: list[float] = []
-    services: list[float] = []
-    at: list[float] = []
-    ids: list[int] = []
-    resident: list[tuple[float, float]] = []
+    most = int(60 * arguments.minutes / r * 2) + 1000
+    seen = np.ones((most, 4))  # age, service, second and id of each result, in memory that is there before the run
+    resident = np.ones((int(12 * arguments.minutes) + 10, 2))
+    count = looks = 0
     with edge_sdk.Camera(source, bench.detector) as camera:
         began = time.monotonic()
         for result in camera.detect(seconds=60 * arguments.minutes):
-            now = time.monotonic()
+            now = time.monotonic() - began
             timing = result.timing
-            ages.append(timing.total_ms)
-            services.append(timing.preprocess_ms + timing.infer_ms + timing.decode_ms)
-            at.append(now - began)
-            ids.append(result.frame.id)
-            if not resident or now - began > resident[-1][0] + 5:
-                resident.append((now - began, _resident_mib()))
+            service = timing.preprocess_ms + timing.infer_ms + timing.decode_ms
+            seen[count] = timing.total_ms, service, now, result.frame.id
+            count += 1
+            if now >= 5 * looks:
+                resident[looks] = now, _resident_mib()
+                looks += 1
     stats = camera.stats
+    ages, services, at, ids = seen[:count].T
     age95, service95 = (float(np.percentile(one, 95)) for one in (ages, services))
-    slope = float(np.polyfit(np.array(at) / 60, ages, 1)[0])
-    spread = f"p50 {np.median(ages):.2f}, p99 {np.percentile(ages, 99):.2f}, max {max(ages):.1f} ms"
+    slope = float(np.polyfit(at / 60, ages, 1)[0])
+    spread = f"p50 {np.median(ages):.2f}, p99 {np.percentile(ages, 99):.2f}, max {ages.max():.1f} ms"
     what = f"{arguments.minutes:g} minutes, frame every {period_ms:.1f} ms"
     yield line(f"{what}: age p95", age95, period_ms + service95, "ms", f"service p95 {service95:.2f}; {spread}")
     yield line(f"{what}: slope of age", abs(slope), 1.0, "ms/min", f"{slope:+.4f}")
-    yield line(f"{what}: frames seen twice", len(ids) - len(set(ids)), 0, "frames", f"{len(ids)} results")
+    yield line(f"{what}: frames seen twice", count - len(np.unique(ids)), 0, "frames", f"{count} results")
     unaccounted = stats.captured - stats.processed - sum(stats.dropped.values())
     dropped = ", ".join(f"{count} {cause}" for cause, count in stats.dropped.items())
     yield line(f"{what}: frames unaccounted for", unaccounted, 0, "frames", f"{stats.captured} captured; {dropped}")
     # Counted from the 30th second on: engines and allocators grow in the first ones.
-    late = [mib for second, mib in resident if second >= min(30, 6 * arguments.minutes)]
+    late = [mib for second, mib in resident[:looks] if second >= min(30, 20 * arguments.minutes)]
     if len(late) > 1:
         yield line(f"{what}: resident memory drifts", abs(late[-1] - late[0]), 1.0, "MiB", f"{late[0]:.1f} at first")
     bench.detector.close()

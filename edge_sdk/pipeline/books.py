@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter, deque
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_sdk.result import State, Timing
 
 # Percentiles are over the latest frames, so that a run of months needs no more memory than one of minutes.
 WINDOW_FRAMES = 4096
+_STAGES = tuple(field.name for field in fields(Timing))
 
 DROP_CAUSES = ("overwritten", "stale", "decode_error", "inference_error", "shutdown")
 
@@ -66,7 +68,7 @@ class Stats:
     sinks: Mapping[str, SinkStats] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
-        """The figures as plain values, as ``--json`` prints them: every cause of drops is there, at 0 where it has none.
+        """The figures as plain values, as ``--json`` prints them: every cause of drops is there, if only at 0.
 
         Milliseconds have three decimals.
         """
@@ -81,14 +83,14 @@ class Stats:
 
 
 class Books:
-    """Counts frames; called from the capture thread and the loop."""
+    """Counts frames; called from the capture thread and the loop. Its memory does not grow."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._captured = 0
         self._processed = 0
         self._dropped: Counter[str] = Counter()
-        self._timings: deque[Timing] = deque(maxlen=WINDOW_FRAMES)
+        self._window = np.zeros((WINDOW_FRAMES, len(_STAGES)))  # the latest timings, written in turn
 
     def captured(self) -> None:
         """A frame came from the source, readable or not."""
@@ -104,8 +106,8 @@ class Books:
     def processed(self, timing: Timing) -> None:
         """A frame gave its result."""
         with self._lock:
+            self._window[self._processed % WINDOW_FRAMES] = [getattr(timing, stage) for stage in _STAGES]
             self._processed += 1
-            self._timings.append(timing)
 
     def settle(self) -> None:
         """Nothing is in flight any more: a run that was cut off between two counts may have left a frame in neither."""
@@ -115,21 +117,20 @@ class Books:
         """The figures so far."""
         with self._lock:
             dropped = dict(self._dropped)
-            captured, processed, timings = self._captured, self._processed, list(self._timings)
+            captured, processed = self._captured, self._processed
+            window = self._window[: min(processed, WINDOW_FRAMES)].copy()
         return Stats(
             captured=captured,
             processed=processed,
             dropped=dropped,
             in_flight=captured - processed - sum(dropped.values()),
-            percentiles={
-                field.name: percentiles([getattr(t, field.name) for t in timings]) for field in fields(Timing)
-            },
+            percentiles={stage: percentiles(window[:, column]) for column, stage in enumerate(_STAGES)},
         )
 
 
-def percentiles(values: list[float]) -> dict[str, float]:
+def percentiles(values: Sequence[float] | NDArray[np.float64]) -> dict[str, float]:
     """p50, p90, p99 and max; empty of no values."""
-    if not values:
+    if not len(values):
         return {}
     p50, p90, p99 = np.percentile(values, [50, 90, 99])
-    return {"p50": float(p50), "p90": float(p90), "p99": float(p99), "max": float(max(values))}
+    return {"p50": float(p50), "p90": float(p90), "p99": float(p99), "max": float(np.max(values))}
