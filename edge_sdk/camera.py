@@ -67,6 +67,10 @@ class Camera:
         width, height, fps: What a camera is asked for; None is its default.
         backend, confidence, iou, classes, threads, head, card, options: As `Detector` takes them.
 
+    Attributes:
+        detector: What detects.
+        ended: Whether the latest run came to the source's own end.
+
     Raises:
         SourceNotFoundError: There is no such camera or file, or no camera at all.
         SourceError: It cannot be opened.
@@ -117,6 +121,7 @@ class Camera:
         self._outlets = Outlets((), lossless=False)
         self._loop: Loop | None = None
         self._torn = False
+        self.ended = False
         # The model first: while it loads, the frames of an open camera would grow old.
         try:
             self.detector = (
@@ -250,7 +255,7 @@ class Camera:
             overlap=self._mode != "eco" and cores() > 1,
             after=self._after,
         )
-        finished = False
+        finished = self.ended = False
         try:
             self._supervisor.start()
             results = loop.results(frames, seconds)
@@ -262,6 +267,7 @@ class Camera:
                         break
             finally:
                 results.close()
+                self.ended = self._supervisor.mailbox.over and not self._supervisor.closed
             finished = not loop.stopped
         finally:
             self._end(outlets, finished)

@@ -154,27 +154,26 @@ def mqtt(detector: edge_sdk.Detector, shared: Path) -> Iterator[Line]:
     """A broker goes away and comes back."""
     from edge_sdk.sinks.mqtt import MqttSink
 
-    with tempfile.TemporaryDirectory() as folder:
-        with broker(Path(folder)) as (url, restart):
-            sink = MqttSink(url, detector.class_names)
-            device = FakeDevice([np.zeros((48, 64, 3), np.uint8)], fps=30)
-            run = Run(edge_sdk.Camera(device, detector), sinks=[sink])
+    with tempfile.TemporaryDirectory() as folder, broker(Path(folder)) as (url, restart):
+        sink = MqttSink(url, detector.class_names)
+        device = FakeDevice([np.zeros((48, 64, 3), np.uint8)], fps=30)
+        run = Run(edge_sdk.Camera(device, detector), sinks=[sink])
 
-            def written() -> int:
-                return run.camera.stats.sinks[sink.name].written
+        def written() -> int:
+            return run.camera.stats.sinks[sink.name].written
 
-            run.until(lambda: run.count > 0 and written() > 10)
-            for away_s in (1.0, 10.0):
-                failed, rate_before = run.camera.stats.sinks[sink.name].failed, run.count
-                with restart():
-                    run.until(lambda failed=failed: run.camera.stats.sinks[sink.name].failed > failed)
-                    time.sleep(away_s)
-                    results = run.count - rate_before
-                before = written()
-                back_s = run.until(lambda before=before: written() > before)
-                note = f"{results} results meanwhile"
-                yield line(f"broker away for {away_s:g} s: publishes again", back_s, GOAL_S, "s", note)
-            yield line("  frames not in the books", run.unaccounted(), 0, "frames")
+        run.until(lambda: run.count > 0 and written() > 10)
+        for away_s in (1.0, 10.0):
+            failed, rate_before = run.camera.stats.sinks[sink.name].failed, run.count
+            with restart():
+                run.until(lambda failed=failed: run.camera.stats.sinks[sink.name].failed > failed)
+                time.sleep(away_s)
+                results = run.count - rate_before
+            before = written()
+            back_s = run.until(lambda before=before: written() > before)
+            note = f"{results} results meanwhile"
+            yield line(f"broker away for {away_s:g} s: publishes again", back_s, GOAL_S, "s", note)
+        yield line("  frames not in the books", run.unaccounted(), 0, "frames")
 
 
 def signals(detector: edge_sdk.Detector, shared: Path) -> Iterator[Line]:

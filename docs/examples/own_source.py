@@ -26,7 +26,11 @@ class Region:
 video = sys.argv[1] if len(sys.argv) > 1 else "street.mp4"
 model = sys.argv[2] if len(sys.argv) > 2 else "nanodet-m"
 
-region = Region(open_source(video), left=200, top=0, width=416, height=416)
-with edge_sdk.Camera(region, model) as camera:
+
+def open_region() -> Region:
+    return Region(open_source(video), left=200, top=0, width=416, height=416)
+
+
+with edge_sdk.Camera(open_region, model) as camera:  # a function, so that it can be opened again after a loss
     for result in camera.detect():
         print(result.frame.id, result.detections)

@@ -11,6 +11,6 @@ model = sys.argv[2] if len(sys.argv) > 2 else "nanodet-m"
 
 with edge_sdk.Camera(source, model) as camera:
     fps, live = camera.source.fps or 10.0, camera.source.live
-    with VideoSink(Path("annotated.mp4"), camera.detector.class_names, fps, live=live) as sink:
-        for result in camera.detect(seconds=60):
-            sink.put(result)
+    sink = VideoSink(Path("annotated.mp4"), camera.detector.class_names, fps, live=live)
+    for result in camera.detect(seconds=60, sinks=[sink]):
+        print(result.frame.id, result.detections)

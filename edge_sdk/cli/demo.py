@@ -57,7 +57,7 @@ def command(
             seen.update({name_of(names, i) or f"class {i}" for i in result.detections.class_id.tolist()})
             redraw()
     stats = camera.stats
-    check_written([sink], stats)
+    check_written([sink], camera)
     if as_json:
         shared.print_json(
             {

@@ -139,7 +139,7 @@ def command(
             with bar as advance, ending.gracefully(camera.stop):
                 for result in camera.detect(frames=frames, seconds=seconds, sinks=sinks):
                     if "-" not in streams:
-                        typer.echo(_line(result, names, total))
+                        typer.echo(_line(result, names, camera.source.total and total))
                     advance(1)
     finally:
         if not camera.stats.sinks:  # the run never began, so nobody else closes them
@@ -153,8 +153,8 @@ def command(
             if as_json:
                 typer.echo(json.dumps({"stats": camera.stats.record()}))
     stats = camera.stats
-    check_written(sinks, stats)
-    if not frames and not seconds:
+    check_written(sinks, camera)
+    if camera.ended:
         finish(sinks)
     if stats.captured and not stats.processed and stats.dropped.get("decode_error"):
         raise SourceError(f"{camera.source.name}: not one of {stats.captured} pictures could be read")

@@ -13,7 +13,6 @@ from edge_sdk.errors import SinkError, UsageError
 
 if TYPE_CHECKING:
     from edge_sdk.camera import Camera
-    from edge_sdk.pipeline.books import Stats
     from edge_sdk.sinks.base import Sink
 
 
@@ -50,8 +49,6 @@ class Outputs:
             for path in read:
                 if output.exists() and path.exists() and output.samefile(path):
                     raise UsageError(f"{output}: is what is read, and would be lost; write to another name")
-        if self.http_token is not None and self.http is None:
-            raise UsageError("--http-token goes with --http")
 
     def open(self, camera: Camera, expected: int | None) -> list[Sink]:
         """The sinks, all of them or none.
@@ -86,7 +83,9 @@ class Outputs:
             if self.http is not None:
                 from edge_sdk.sinks.http import HttpSink
 
-                add(HttpSink(self.http, names, stats=lambda: camera.stats, camera=source.name, token=self.http_token))
+                web = HttpSink(self.http, names, stats=lambda: camera.stats, camera=source.name, token=self.http_token)
+                add(web)
+                typer.echo(f"serving: {web.url}", err=True)
             if self.rtsp is not None:
                 from edge_sdk.sinks.rtsp import RtspSink
 
@@ -144,14 +143,14 @@ def finish(sinks: list[Sink]) -> None:
             sink.finish()
 
 
-def check_written(sinks: list[Sink], stats: Stats) -> None:
-    """What should be complete must be.
+def check_written(sinks: list[Sink], camera: Camera) -> None:
+    """What should be complete must be. Of a live source a slow output may miss some results; failing is worse.
 
     Raises:
         SinkError: A file did not get every result.
     """
-    for sink, written in zip(sinks, stats.sinks.values(), strict=True):
-        lost = written.failed + written.dropped
+    for sink, written in zip(sinks, camera.stats.sinks.values(), strict=True):
+        lost = written.failed + (0 if camera.source.live else written.dropped)
         if sink.complete and (lost or written.error is not None):
             raise SinkError(f"{sink.name}: {lost} results were not written: {written.error or 'it was too slow'}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -15,6 +16,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
+import edge_sdk
 
 
 def test_a_photo_of_a_bear_prints_a_bear(edge_sdk_command, yolox: Path, bear: Path) -> None:
@@ -378,3 +381,93 @@ def test_a_full_disk_under_standard_output_is_said(edge_sdk_command) -> None:
     assert ran.returncode == 1
     assert "No space left on device" in ran.stderr
     assert "internal error" not in ran.stderr
+
+
+def test_coco_results_of_a_folder_are_written_at_its_end_and_not_before(
+    edge_sdk_command, yolox: Path, bear: Path, highway: Path, tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(4):
+        (photos / f"{number}.jpg").write_bytes(bear.read_bytes())
+    found = tmp_path / "found.json"
+    assert edge_sdk_command("detect", photos, "-m", yolox, "--coco", found, "--frames", 2).code == 0
+    assert not found.exists()
+    ran = edge_sdk_command("detect", photos, "-m", yolox, "--coco", found)
+    assert ran.code == 0
+    assert "2 of 4 photos were finished before; going on" in ran.err
+    assert "2 captured, 2 processed" in ran.err
+    results = json.loads(found.read_text())
+    assert [one["image_id"] for one in results] == [1, 2, 3, 4]
+    assert {path.name for path in tmp_path.iterdir()} == {"photos", "found.json", "found.images.json"}
+
+
+def test_a_continued_run_does_not_replace_results_that_it_would_not_make_again(
+    edge_sdk_command, yolox: Path, bear: Path, tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(3):
+        (photos / f"{number}.jpg").write_bytes(bear.read_bytes())
+    found, lines = tmp_path / "found.json", tmp_path / "out.jsonl"
+    words = ("detect", photos, "-m", yolox, "--coco", found, "--jsonl", lines)
+    assert edge_sdk_command(*words, "--frames", 1).code == 0
+    before = lines.read_text()
+    ran = edge_sdk_command(*words)
+    assert ran.code == 2
+    assert "would lose theirs" in ran.err
+    assert lines.read_text() == before
+
+
+def test_people_are_tracked_and_counted(edge_sdk_command, yolox: Path, shared: Path) -> None:
+    clip = shared / "data/videos/one-by-one-person-detection.mp4"
+    words = ("--class", "person", "--track", "--zone", "room=0,0 1,0 1,1 0,1", "--line", "door=0.5,0 0.5,1")
+    ran = edge_sdk_command("detect", clip, "-m", yolox, "--frames", 70, "--json", *words)
+    assert ran.code == 0
+    last = ran.lines[-2]
+    assert set(last["counts"]) == {"room", "door in", "door out"}
+    assert last["counts"]["room"] == len(last["detections"]) == 1
+    assert last["detections"][0]["track_id"] == 1
+
+
+def test_lines_without_tracking_are_wrong_usage(edge_sdk_command, yolox: Path, bear: Path) -> None:
+    ran = edge_sdk_command("detect", bear, "-m", yolox, "--line", "door=0.5,0 0.5,1")
+    assert ran.code == 2
+    assert "add track=True (--track)" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--blur-faces"], "has no class 'face'"),
+        (["--face-model", "yunet.onnx"], "--face-model goes with --blur-faces"),
+        (["--no-reconnect", "--give-up", "5"], "--give-up says how long to try again"),
+        (["--mode", "turbo"], "mode is latency, throughput, eco, not 'turbo'"),
+        (["--policy", "some"], "policy is auto, newest, every, not 'some'"),
+        (["--http", "0.0.0.0:0"], "token"),
+        (["--mqtt", "http://broker"], "mqtt://"),
+        (["--webhook", "ftp://x"], "http"),
+        (["--zone", "a=1,1"], "corners"),
+    ],
+)
+def test_options_that_mean_nothing_together_are_wrong_usage(
+    edge_sdk_command, yolox: Path, bear: Path, words: list[str], said: str
+) -> None:
+    ran = edge_sdk_command("detect", bear, "-m", yolox, *words)
+    assert ran.code == 2
+    assert said in ran.err
+    assert len(ran.err.strip().splitlines()) == 1
+
+
+def test_faces_are_hidden_in_what_is_saved(edge_sdk_command, yolox: Path, shared: Path, tmp_path: Path) -> None:
+    yunet = shared / "models/yunet/yunet_n_640_640.onnx"
+    clear, hidden = tmp_path / "clear.mp4", tmp_path / "hidden.mp4"
+    words = ("detect", "demo", "-m", yolox, "--frames", 8, "--class", "person")
+    assert edge_sdk_command(*words, "--save", clear).code == 0
+    assert edge_sdk_command(*words, "--save", hidden, "--blur-faces", "--face-model", yunet).code == 0
+    with edge_sdk.Detector(yunet, confidence=0.7) as faces:
+        seen = [
+            sum(len(result.detections) for result in edge_sdk.Camera(clip, faces).detect()) for clip in (clear, hidden)
+        ]
+    assert seen[0] > 0
+    assert seen[1] == 0

@@ -89,7 +89,7 @@ def test_handlers_are_put_back() -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_at_any_moment_of_a_recording_a_signal_leaves_a_clip_that_plays(yolox: Path, tmp_path: Path, seed: int) -> None:
-    chance = random.Random(seed)
+    chance = random.Random(seed)  # noqa: S311  moments, not secrets
     clip, lines = tmp_path / "out.mp4", tmp_path / "out.jsonl"
     command = ["detect", "demo", "--model", str(yolox), "--save", str(clip), "--jsonl", str(lines), "--threads", "1"]
     process = subprocess.Popen(

@@ -10,8 +10,10 @@ import os
 import re
 import runpy
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -19,11 +21,14 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_sdk import Detector, ModelCard, targets
+from edge_sdk import Detector, ModelCard, Reconnect, Stats, targets
 from edge_sdk.errors import AmbiguousLayoutError, EdgeSdkError, UnknownLayoutError
 from edge_sdk.models import heads as heads_package
 from edge_sdk.models.card import read_sidecar
 from edge_sdk.models.heads.base import heads
+from edge_sdk.pipeline.books import DROP_CAUSES
+from edge_sdk.pipeline.life import TRANSITIONS
+from edge_sdk.sinks.metrics import MetricsCollector, text
 from edge_sdk.targets.tables import families, parse
 
 Run = Callable[..., str]
@@ -61,6 +66,8 @@ STAND_INS = {
     "MODEL": "yolox_nano.onnx",
     "END2END": "yolov7-tiny-end2end.onnx",
     "CLASS ...": "helmet",
+    "ADDRESS": "127.0.0.1:0",  # any free port
+    "BROKER": "mqtt://127.0.0.1:1/edge/door",  # where nobody listens: see below for one that does
 }
 ARGUMENTS = {"card_into_onnx.py": ["helmets.onnx", "helmet", "vest", "person", "glove"]}
 PRINTS = {
@@ -74,7 +81,19 @@ PRINTS = {
     "card_into_onnx.py": r"head yolox, helmet, vest, person, glove",
     "use_own_head.py": r"head yolov7_end2end\nDetections\(1: class 16 x1; best 0\.90\)",
     "own_source.py": r"^7 Detections\(",
+    "live_events.py": r"^\w+ -> reconnecting fake: .*\nreconnecting -> streaming(.*\n)+1 reconnection, [1-9]",
+    "count_line.py": r"^frame 0: {'queue': [01], 'door in': 0, 'door out': 0}, ids \[",
+    "own_sink.py": r"^SinkStats\(written=8, dropped=0, failed=0",
+    "http_page.py": r"^open http://127.0.0.1:\d+$",
+    "publish_mqtt.py": r"^SinkStats\(written=0, .*no connection to the broker 127.0.0.1:1: .* refuses connections",
+    "resume_coco.py": r"^0 photos were finished before\n(photos/.*\n){5}",
 }
+# What an example needs beyond the base: a word in it, a package, and the extra that brings it.
+NEEDS = (
+    ("track=True", "trackers", "tracking"),
+    ("HttpSink", "starlette", "http"),
+    ("MqttSink", "paho.mqtt", "mqtt"),
+)
 WRITES = {
     "save_crops.py": "crops/person/*.jpg",
     "write_jsonl.py": "detections.jsonl",
@@ -82,6 +101,8 @@ WRITES = {
     "supervision_zone.py": "zone.jpg",
     "draw_result.py": "drawn.jpg",
     "card_into_onnx.py": "helmets_with_card.onnx",
+    "own_sink.py": "visits/*.jpg",
+    "resume_coco.py": "found.json",
 }
 
 
@@ -168,6 +189,9 @@ def test_an_example_runs(example: Path, own_folder: Path, run: Run) -> None:
     arguments = ARGUMENTS.get(example.name) or [STAND_INS[word] for word in re.findall(r"\[([^]]+)\]", first_line)]
     if "demo" in example.read_text() or "demo" in arguments:
         pytest.importorskip("matplotlib")
+    for word, module, extra in NEEDS:
+        if word in example.read_text():
+            pytest.importorskip(module, reason=f"{module} is not installed: pip install 'edge-sdk[{extra}]'")
     printed = run(example.name, *arguments)
     assert re.search(PRINTS.get(example.name, ""), printed, re.MULTILINE), printed
     if example.name in WRITES:
@@ -192,6 +216,95 @@ def test_each_line_of_the_jsonl_example_is_a_frame(own_folder: Path, run: Run) -
     run("write_jsonl.py", "photo.jpg", "yolox_nano.onnx")
     (record,) = map(json.loads, (own_folder / "detections.jsonl").read_text().splitlines())
     assert record["detections"][0].keys() == {"xyxy", "confidence", "class_id", "class_name", "track_id"}
+
+
+def test_the_folder_is_gone_on_with_where_it_was_interrupted(own_folder: Path, run: Run) -> None:
+    code = (EXAMPLES / "resume_coco.py").read_text()
+    stopped = own_folder / "stopped.py"
+    stopped.write_text(code.replace("camera.detect(", "camera.detect(frames=2, ").replace("sink.finish()", "pass"))
+    subprocess.run([sys.executable, stopped, "photos", "yolox_nano.onnx"], cwd=own_folder, check=True, timeout=60)
+    assert not (own_folder / "found.json").exists()
+    printed = run("resume_coco.py", "photos", "yolox_nano.onnx")
+    assert re.match(r"2 photos were finished before\n(photos/.*\n){3}$", printed), printed
+    listed = json.loads((own_folder / "found.images.json").read_text())["images"]
+    assert len({image["id"] for image in listed}) == 5
+    found = json.loads((own_folder / "found.json").read_text())
+    assert {row["image_id"] for row in found} <= {image["id"] for image in listed}
+
+
+def test_the_mqtt_example_tells_a_broker_what_it_sees(own_folder: Path, run: Run) -> None:
+    mqtt = pytest.importorskip("paho.mqtt.client", reason="paho-mqtt is not installed: pip install 'edge-sdk[mqtt]'")
+    program = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if program is None:
+        pytest.skip("there is no Mosquitto to test with: apt install mosquitto")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    config = own_folder / "mosquitto.conf"
+    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
+    heard: list[tuple[str, str]] = []
+    listener = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
+    listener.on_connect = lambda client, *_: client.subscribe("edge/door/#")
+    listener.on_message = lambda _, __, one: heard.append((one.topic.rpartition("/")[2], one.payload.decode()))
+    with subprocess.Popen([program, "-c", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as broker:
+        try:
+            listener.connect_async("127.0.0.1", port)
+            listener.loop_start()  # tries again until the broker listens
+            _until(listener.is_connected, "the connection")
+            printed = run("publish_mqtt.py", "street.mp4", f"mqtt://127.0.0.1:{port}/edge/door", "yolox_nano.onnx")
+            _until(lambda: ("state", "stopped") in heard, "the last state")
+        finally:
+            listener.disconnect()
+            listener.loop_stop()
+            broker.kill()
+    assert ("counts", '{"door in": 0, "door out": 0}') in heard
+    written = int(re.search(r"written=(\d+), dropped=0, failed=0", printed)[1])
+    assert [topic for topic, _ in heard].count("result") == written == 8
+
+
+def _until(holds: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline, f"{what} did not come"
+        time.sleep(0.02)
+
+
+# --- tables of the pages --------------------------------------------------------------------------
+
+
+def _table(page: str, first_cells: str) -> dict[str, list[str]]:
+    """The rows of the page's table whose head begins like this: what follows the first cell, by that."""
+    after = (DOCS / page).read_text().split(f"\n| {first_cells} |", 1)[1]
+    rows = after.split("\n\n", 1)[0].splitlines()[2:]
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    return {first.strip("`"): rest for first, *rest in cells}
+
+
+def test_the_states_and_what_may_follow_them_are_those_of_the_code() -> None:
+    rows = _table("live.md", "state | means")
+    assert {state: frozenset(re.findall(r"`(\w+)`", row[-1])) for state, row in rows.items()} == TRANSITIONS
+
+
+def test_the_causes_of_drops_are_those_of_the_code() -> None:
+    assert list(_table("live.md", "cause in `dropped`")) == list(DROP_CAUSES)
+
+
+def test_the_defaults_of_a_reconnection_are_those_of_the_code() -> None:
+    rows = _table("live.md", "field")
+    shown = {name: row[0] for name, row in rows.items()}
+    assert shown.pop("restarts`, `within_s") == "10, 60"
+    assert (Reconnect().restarts, Reconnect().within_s) == (10, 60)
+    assert {name: None if value == "none" else float(value) for name, value in shown.items()} == {
+        name: getattr(Reconnect(), name) for name in ("first_s", "longest_s", "give_up_s")
+    }
+
+
+def test_the_metrics_are_those_that_are_served() -> None:
+    pytest.importorskip("prometheus_client", reason="not installed: pip install 'edge-sdk[http]'")
+    collector = MetricsCollector(lambda: Stats(0, 0, {}, 0, {}), "camera", lambda: {"door in": 1})
+    served = re.findall(r"^# TYPE (\w+)", text(collector)[0].decode(), re.MULTILINE)
+    rows = _table("outputs.md", "metric")
+    assert sorted(re.findall(r"edge_sdk_\w+", " ".join(rows))) == sorted(served)
 
 
 # --- tables and model cards -----------------------------------------------------------------------
