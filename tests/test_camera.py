@@ -208,7 +208,7 @@ def test_a_camera_of_nothing_but_bad_frames_says_so_and_ends_its_thread(detector
 
     before = threading.active_count()
     with edge_sdk.Camera(Smeared([], fps=30, live=True), detector) as camera:
-        camera._timeout_s = 0.2
+        camera._supervisor._timeout_s = 0.2
         with pytest.raises(SourceError, match="no frame for"):
             list(camera.detect())
         assert threading.active_count() == before

@@ -292,7 +292,9 @@ def fresh(shared: Path, arguments: argparse.Namespace) -> Iterator[Line]:
     yield line(f"{what}: frames seen twice", count - len(np.unique(ids)), 0, "frames", f"{count} results")
     unaccounted = stats.captured - stats.processed - sum(stats.dropped.values())
     dropped = ", ".join(f"{count} {cause}" for cause, count in stats.dropped.items())
-    yield line(f"{what}: frames unaccounted for", unaccounted, 0, "frames", f"{stats.captured} captured; {dropped}")
+    yield line(
+        f"{what}: frames unaccounted for", abs(unaccounted), 0, "frames", f"{stats.captured} captured; {dropped}"
+    )
     # Counted from the 30th second on: engines and allocators grow in the first ones.
     late = [mib for second, mib in resident[:looks] if second >= min(30, 20 * arguments.minutes)]
     if len(late) > 1:

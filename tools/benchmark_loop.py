@@ -35,8 +35,8 @@ from edge_sdk.models.heads.base import heads
 from edge_sdk.models.preprocess import Preprocessor, fit
 from edge_sdk.sources.files import read_photo
 
-TURNS = 12
-PER_TURN = 25
+TURNS = 60
+PER_TURN = 5
 
 
 def in_turns(calls: dict[str, Callable[[], object]], turns: int, per_turn: int) -> dict[str, dict[str, float]]:

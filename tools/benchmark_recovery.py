@@ -217,7 +217,7 @@ SECTIONS: dict[str, Callable[[edge_sdk.Detector, Path], Iterator[Line]]] = {
 def left_out_if_missing(name: str) -> Iterator[None]:
     try:
         yield
-    except (FileNotFoundError, BaseException) as error:
+    except BaseException as error:  # pytest's Skipped, which the tests' own servers raise, is no Exception
         if type(error).__name__ not in ("Skipped", "FileNotFoundError"):
             raise
         print(f"  left out {name}: {error}")

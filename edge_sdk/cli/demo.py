@@ -51,6 +51,7 @@ def command(
         detector.classes = classes or (["person"] if "person" in names else None)
         camera = stack.enter_context(Camera("demo", detector))
         sink = VideoSink(save, names, fps=camera.source.fps or 30.0, live=True)
+        stack.callback(sink.close)  # also where the run does not begin
         redraw = stack.enter_context(_table(camera, seen, as_json))
         stack.enter_context(ending.gracefully(camera.stop))
         for result in camera.detect(seconds=seconds, sinks=[sink]):

@@ -22,7 +22,7 @@ DROP_CAUSES = ("overwritten", "stale", "decode_error", "inference_error", "shutd
 
 @dataclass(frozen=True)
 class SinkStats:
-    """What became of the results that one sink was offered: written + dropped + failed, and what waits.
+    """What became of the results that one sink was offered. The one that it has in hand is in none of the columns.
 
     Args:
         written: Taken by the sink.

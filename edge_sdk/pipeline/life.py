@@ -14,7 +14,7 @@ log = logging.getLogger("edge_sdk")
 
 # A run begins with starting; stopped and failed end it, and another may begin.
 TRANSITIONS: Mapping[State, frozenset[State]] = {
-    "starting": frozenset({"streaming", "stalled", "reconnecting", "stopped", "failed"}),
+    "starting": frozenset({"streaming", "reconnecting", "stopped", "failed"}),
     "streaming": frozenset({"stalled", "reconnecting", "stopped", "failed"}),
     "stalled": frozenset({"streaming", "reconnecting", "stopped", "failed"}),
     "reconnecting": frozenset({"streaming", "stopped", "failed"}),

@@ -36,6 +36,7 @@ class Loop:
         fresh: Of those, a result that waited too long for its caller is dropped as stale.
         overlap: The engine runs in a thread of its own while the next picture is prepared and the last one decoded.
         after: What is done with decoded detections: tracking, counting.
+        stopped: Whether the run is to end.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Loop:
         fresh: bool,
         overlap: bool,
         after: After,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         self._detector = detector
         self._supervisor = supervisor
@@ -59,7 +61,8 @@ class Loop:
         self._failures = Failures()
         self._end_s: float | None = None
         self._caller_s = 0.0  # what the caller did with the last result
-        self.stopped = False  # set from anywhere, a signal handler too: nothing but this is done there
+        self._fault: Exception | None = None  # of the source; raised when what it gave before is done
+        self._stopped = stopped
 
     def results(self, frames: int | None, seconds: float | None) -> Generator[Result, None, None]:
         """The results, until the source ends, the bounds are reached or the supervisor is closed.
@@ -74,9 +77,9 @@ class Loop:
             yield result
             now = time.monotonic()
             self._caller_s = now - given
-            if self.stopped or count == frames or (self._end_s is not None and now >= self._end_s):
+            if self._stopped() or count == frames or (self._end_s is not None and now >= self._end_s):
                 return
-        if not self._supervisor.closed and not self.stopped:
+        if not self._supervisor.closed and not self._stopped():
             self._failures.at_end()
 
     # --- in turn --------------------------------------------------------------------------------
@@ -104,14 +107,19 @@ class Loop:
         spare = [self._detector.new_prepared() for _ in range(_BUFFERS)]
         left = frames if frames is not None else -1  # results that are still wanted; never 0 without a bound
         engine = Engine(self._detector, self._supervisor.mailbox.wake)
+        stale = False
         try:
             engine.start()
             while True:
                 left = self._feed(engine, spare, left)
                 job = engine.collect()
                 if job is None:
+                    if self._fault is not None:
+                        raise self._fault
                     return
-                if self._fresh and (engine.done or self._waited_too_long(job, engine)):
+                # Never two in a row: where preparing takes longer than the engine, every result has waited.
+                stale = not stale and self._fresh and (engine.done or self._waited_too_long(job, engine))
+                if stale:
                     self._books.dropped("stale")
                     spare.append(job.prepared)
                     left += left >= 0
@@ -137,7 +145,11 @@ class Loop:
                 if self._for_slow_caller(engine):
                     break
                 engine.wait(engine.left_s(_JUST_IN_TIME))
-            frame = self._take(unless=lambda: engine.done or not wait)
+            try:
+                frame = self._take(unless=lambda: engine.done or not wait)
+            except Exception as error:  # noqa: BLE001  raised when the engine's jobs have given their results
+                self._fault = error
+                break
             if frame is None:
                 break
             job = self._prepare(frame, spare[-1])
@@ -173,12 +185,12 @@ class Loop:
 
     def _take(self, unless: Callable[[], bool] | None = None) -> Frame | None:
         """The next frame; None at the end of the source or of the time, or when `unless` holds."""
-        left_s = None if self._end_s is None else max(0.0, self._end_s - time.monotonic())
-        if self.stopped:
+        left_s = None if self._end_s is None else self._end_s - time.monotonic()
+        if self._stopped() or (left_s is not None and left_s <= 0):
             return None
         try:
             frame = self._supervisor.mailbox.take(
-                left_s, unless=lambda: self.stopped or (unless is not None and unless())
+                left_s, unless=lambda: self._stopped() or (unless is not None and unless())
             )
         except TimeoutError:
             return None

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from edge_sdk.errors import SourceNotFoundError, UsageError
+from edge_sdk.errors import SourceNotFoundError, UsageError, one_line
 from edge_sdk.sources.base import FoundCamera, Request, Source, find_cameras, is_back, open_source
 
 log = logging.getLogger("edge_sdk")
@@ -71,7 +71,11 @@ class Opening:
         """
         given = self._given
         if callable(present := getattr(given, "present", None)):
-            return bool(present())
+            try:
+                return bool(present())
+            except Exception as error:  # noqa: BLE001  whoever waits for a source goes on waiting
+                log.debug("the source cannot be looked for: %s", one_line(error))
+                return None
         if given is None and self._found is not None:
             given = self._found.spec
         return is_back(str(given), self._request) if isinstance(given, (str, int, Path)) else None

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from edge_sdk.errors import BadFrameError
+from edge_sdk.errors import BadFrameError, SourceError
 from edge_sdk.result import Frame
 from edge_sdk.sources.base import Source
 
@@ -71,6 +71,8 @@ class Reader:
 
     def join(self, timeout_s: float) -> bool:
         """Whether the thread ended in time."""
+        if self._thread is threading.current_thread():  # a listener to events may close the camera
+            return False
         if self._thread.ident is not None:  # an interrupt may come before it is started
             self._thread.join(timeout_s)
         return not self._thread.is_alive()
@@ -89,8 +91,11 @@ class Reader:
                 self.delivering = True
                 wanted = self._deliver(self, frame)
                 self.delivering = False
+                self.last_s = time.monotonic()  # waiting for a slow taker is no silence of the source
                 if not wanted:
                     return
+        except SourceError as error:
+            self.error = error.with_traceback(None)  # which would keep the source and its pictures alive
         except BaseException as error:  # noqa: BLE001  whoever reads the mailbox is told
             self.error = error
         finally:

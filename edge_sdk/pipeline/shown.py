@@ -23,7 +23,9 @@ def shown(blur: FaceBlur | None, counters: Counters | None) -> Callable[[Result]
     def change(result: Result) -> Result:
         from edge_sdk.sinks.draw import draw_counters
 
-        hidden = result.with_image(result.frame.image.copy()) if blur is None else blur(result)
+        hidden = result if blur is None else blur(result)
+        if hidden is result:  # the camera's own picture, which is never drawn in
+            hidden = result.with_image(result.frame.image.copy())
         draw_counters(hidden.frame.image, counters.zones, counters.lines, result.counts)
         return hidden
 

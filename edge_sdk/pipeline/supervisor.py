@@ -31,6 +31,8 @@ LOOK_S = 0.25
 SEARCH_S = 0.5
 # Frames of a file that are decoded while others are worked on.
 READ_AHEAD = 2
+# After a longer pause between two runs the source is opened anew: drivers and servers keep the first frames of it.
+OLD_S = 1.0
 # A connection that lasted so long starts the back-off from the beginning.
 STEADY_S = 10.0
 
@@ -120,21 +122,28 @@ class Supervisor:
         self._thread: threading.Thread | None = None
         self._first_id = 0  # of the present connection: ids go on where the last one's ended
         self._last_id = -1
-        self._losses: deque[tuple[float, SourceError]] = deque()
+        # Texts, because an error holds on to the source that it came from, and that to its pictures.
+        self._lost: str | None = None  # why there is no source to read, until there is one again
+        self._losses: deque[tuple[float, str]] = deque()
         self._attempt = 0
+        self._stopped_s: float | None = None
 
     def start(self) -> None:
         """Begins to read, or goes on.
 
         Raises:
             SourceError: The read that `stop` did not wait for has still not returned.
+            UsageError: It is closed.
         """
         self._life.change("starting")
         if self._thread is not None and not self._stop.is_set() and not self.mailbox.over:
             return  # a file, of which some frames are read and waiting
         if not self._join(self._timeout_s):
             raise SourceError(f"{self.source.name}: its driver has not returned from the last read; open it again")
-        self._stop.clear()
+        with self._closing:
+            if self._closed:
+                raise UsageError("the camera is closed; make another")
+            self._stop.clear()
         self.mailbox = self._new_mailbox()
         self._thread = threading.Thread(target=self._run, name="edge-sdk-supervisor", daemon=True)
         self._thread.start()
@@ -149,6 +158,7 @@ class Supervisor:
         if self._reader is not None:
             self._reader.stop()
         self._count_left()
+        self._stopped_s = time.monotonic()
         return self._join(wait_s)
 
     def close(self, wait_s: float = 1.0) -> bool:
@@ -182,19 +192,41 @@ class Supervisor:
 
     def _run(self) -> None:
         try:
-            while (lost := self._stream()) is not None:
-                self._reconnect(lost)
+            if self._lost is None and self._grew_old():
+                self._open_anew()
+            while not self._stop.is_set():
+                self._lost = self._lost or self._stream()
+                if self._lost is None:
+                    break
+                self._reconnect(self._lost)
             self.mailbox.close()
         except BaseException as error:  # noqa: BLE001  it is raised in the loop that reads the mailbox
             self._life.change("failed", one_line(error))
             self.mailbox.close(error)
 
-    def _stream(self) -> SourceError | None:
-        """Reads until the source is lost, which it returns, or it ends or nobody wants more."""
+    def _grew_old(self) -> bool:
+        """Whether nobody has read for so long that what the driver kept is no news."""
+        paused = self._stopped_s is not None and time.monotonic() - self._stopped_s > OLD_S
+        return paused and self.source.live and self._reopen is not None
+
+    def _open_anew(self) -> None:
+        assert self._reopen is not None  # noqa: S101  `_grew_old` has looked
+        self.source.close()
+        try:
+            self._replace(self._reopen(self._stop))
+        except SourceError as error:
+            self._lost = one_line(error)
+
+    def _stream(self) -> str | None:
+        """Reads until the source is lost, and returns why; None where it ends or nobody wants more.
+
+        Raises:
+            SourceError: It is lost and cannot be opened again.
+        """
         reader = self._reader = Reader(self.source, self._deliver, self._spoilt, lambda _: self._woken.set())
         began = time.monotonic()
         reader.start()
-        lost = None
+        lost: BaseException | None = None
         while lost is None and not reader.over and not self._stop.is_set():
             self._woken.wait(LOOK_S if self.source.live else None)
             self._woken.clear()
@@ -205,10 +237,12 @@ class Supervisor:
             return None
         if time.monotonic() - began > STEADY_S:
             self._attempt = 0
-        error = lost or reader.error
-        if error is None or isinstance(error, SourceError):
-            return error
-        raise error
+        lost = lost or reader.error
+        if lost is None:
+            return None
+        if not isinstance(lost, SourceError) or self._reopen is None or not self.source.live:
+            raise lost
+        return one_line(lost)
 
     def _silence(self, reader: Reader) -> SourceError | None:
         """The loss of a source that has been silent for too long."""
@@ -225,46 +259,45 @@ class Supervisor:
             return None
         return SourceError(f"{self.source.name}: no frame for {silent_s:.0f} s; check the cable or the network")
 
-    def _reconnect(self, lost: SourceError) -> None:
+    def _reconnect(self, lost: str) -> None:
         """Opens the source again, however long that takes; returns without where nobody wants more.
 
         Raises:
-            SourceError: It cannot be opened again, or that does not help; with the first cause.
+            SourceError: It stays away, or opening it again does not help; with the first cause.
         """
-        if self._reopen is None or not self.source.live:
-            raise lost
-        began = time.monotonic()
+        assert self._reopen is not None  # noqa: S101  `_stream` has looked
+        name, began = self.source.name, time.monotonic()
         self._losses.append((began, lost))
         while self._losses[0][0] < began - self._policy.within_s:
             self._losses.popleft()
         if len(self._losses) > self._policy.restarts:
-            first = self._losses[0][1]
+            first, count = self._losses[0][1], len(self._losses)
+            self._losses.clear()  # another run begins anew
             raise SourceError(
-                f"{self.source.name}: lost {len(self._losses)} times within {self._policy.within_s:g} s and given up; "
-                f"first: {one_line(first)}"
-            ) from first
-        self._life.change("reconnecting", one_line(lost))
+                f"{name}: lost {count} times within {self._policy.within_s:g} s and given up; first: {first}"
+            ) from SourceError(first)
+        self._life.change("reconnecting", lost)
         self.source.close()
-        latest: SourceError = lost
-        away = False
-        while True:
-            away = self._wait(self._policy.delay_s(self._attempt), away)
+        latest, away = lost, False
+        give_up_s = math.inf if self._policy.give_up_s is None else began + self._policy.give_up_s
+        while not self._stop.is_set():
+            left_s = give_up_s - time.monotonic()
+            if left_s <= 0:
+                raise SourceError(
+                    f"{name}: away for {time.monotonic() - began:.0f} s and given up; first: {lost}; at last: {latest}"
+                ) from SourceError(lost)
+            away = self._wait(min(left_s, self._policy.delay_s(self._attempt)), away)
             self._attempt += 1
             if self._stop.is_set():
                 return
-            if self._policy.give_up_s is not None and time.monotonic() - began > self._policy.give_up_s:
-                raise SourceError(
-                    f"{self.source.name}: away for {time.monotonic() - began:.0f} s and given up; "
-                    f"first: {one_line(lost)}; at last: {one_line(latest)}"
-                ) from lost
             try:
-                source = self._reopen(self._stop)
+                self._replace(self._reopen(self._stop))
             except SourceError as error:
-                latest = error
-                log.info("%s: not back yet: %s", self.source.name, one_line(error))
-                continue
-            self._replace(source)
-            return
+                latest = one_line(error)
+                log.info("%s: not back yet: %s", name, latest)
+            else:
+                self._lost = None
+                return
 
     def _wait(self, delay_s: float, away: bool) -> bool:
         """Waits, but no longer than until the source is back; whether it was seen to be away."""

@@ -22,6 +22,7 @@ class Sink(ABC):
             that its queue holds no camera buffers.
         complete: Of a source that is read without loss, every result is waited for; a sink over a network, which
             shows what is now, is better off without.
+        is_output: Whether it writes to the program's own output: the run ends when whoever read that has gone.
         interruptible: Whether `close` may be called from any thread, and ends what `put` waits for.
     """
 
@@ -29,6 +30,7 @@ class Sink(ABC):
     wants_image: bool = False
     complete: bool = False
     interruptible: bool = False
+    is_output: bool = False
 
     @abstractmethod
     def put(self, result: Result) -> None:

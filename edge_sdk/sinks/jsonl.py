@@ -57,6 +57,7 @@ class JsonlSink(Sink):
 
     def __init__(self, path: str | Path, class_names: Sequence[str]) -> None:
         self.name = f"jsonl:{path}"
+        self.is_output = str(path) == "-"
         self._names = class_names
         self._stack = ExitStack()
         self._file: IO[str]

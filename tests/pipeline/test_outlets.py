@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -264,6 +266,8 @@ def test_who_closes_a_window_ends_the_run_and_a_reader_that_has_gone_raises_in_i
     outlets.close(in_peace=True)
 
     class Pipe(Kept):
+        is_output = True
+
         def put(self, result: Result) -> None:
             raise BrokenPipeError
 
@@ -273,6 +277,71 @@ def test_who_closes_a_window_ends_the_run_and_a_reader_that_has_gone_raises_in_i
     with pytest.raises(BrokenPipeError):
         _ = outlets.finished
     outlets.close(in_peace=True)
+
+
+def test_a_peer_that_hangs_up_costs_its_own_sink_results_and_ends_no_run() -> None:
+    class Peer(Kept):
+        def put(self, result: Result) -> None:
+            raise BrokenPipeError
+
+    outlets = Outlets([Peer("peer")], lossless=False)
+    outlets.put(result(0))
+    wait_for(lambda: outlets.stats()["peer"].failed == 1)
+    assert not outlets.finished
+    outlets.close(in_peace=True)
+
+
+def test_pictures_are_made_in_the_frames_order_whichever_sink_looks_first() -> None:
+    made: list[int] = []
+    at_once = threading.Lock()
+
+    def change(one: Result) -> Result:
+        assert at_once.acquire(blocking=False), "two at once"
+        made.append(one.frame.id)
+        time.sleep(0.001)
+        at_once.release()
+        return one
+
+    sinks = [Kept(f"sink {number}", wants_image=True, complete=True) for number in range(3)]
+    outlets = Outlets(sinks, lossless=True, change=change)
+    for number in range(60):
+        outlets.put(result(number))
+    outlets.close(in_peace=True)
+    assert made == list(range(60))
+    assert all(ids(sink) == list(range(60)) for sink in sinks)
+
+
+def test_a_failing_sink_holds_on_to_no_picture() -> None:
+    class Down(Kept):
+        wants_image = True
+
+        def put(self, result: Result) -> None:
+            raise SinkError(f"no server for {result.frame.id}")
+
+    outlets = Outlets([Down("down")], lossless=False)
+    one = result(0)
+    picture = weakref.ref(one.frame)
+    gc.disable()
+    try:
+        outlets.put(one)
+        del one
+        wait_for(lambda: picture() is None)
+    finally:
+        gc.enable()
+    outlets.close(in_peace=True)
+
+
+def test_a_file_that_is_being_finished_is_waited_for_also_in_a_hurry() -> None:
+    class SlowCard(Kept):
+        def close(self) -> None:
+            time.sleep(3 * module.HURRY_S)
+            super().close()
+
+    sink = SlowCard("clip", complete=True)
+    outlets = Outlets([sink], lossless=False)
+    outlets.put(result(0))
+    outlets.close(in_peace=False)
+    assert sink.closed == 1
 
 
 def test_two_sinks_of_one_name_are_told_apart() -> None:

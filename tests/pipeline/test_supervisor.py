@@ -302,6 +302,53 @@ def test_what_a_driver_gives_after_its_source_was_given_up_is_counted_and_shown_
     assert rig.supervisor.mailbox.take(0) is None
 
 
+def test_a_run_that_was_stopped_while_its_source_was_away_goes_on_looking_for_it_in_the_next() -> None:
+    second = Wire(PICTURE)
+    rig = Rig(Wire(SourceError("lost")), reopen=one_after_another(second), policy=Reconnect(first_s=1, longest_s=1))
+    wait_for(lambda: rig.life.state == "reconnecting")
+    rig.supervisor.stop(SOON_S)
+    rig.life.change("stopped")
+    rig.supervisor.start()
+    assert [frame.id for frame in rig.take(1)] == [0]
+    assert rig.heard[-3:] == ["starting", "reconnecting", "streaming"]
+    rig.supervisor.close()
+
+
+def test_after_a_long_pause_the_source_is_opened_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "OLD_S", 0.0)
+    first, second = Wire(PICTURE), Wire(PICTURE)
+    rig = Rig(first, reopen=one_after_another(second), policy=QUICK)
+    rig.take(1)
+    rig.supervisor.stop(0)
+    rig.life.change("stopped")
+    first.give(None)
+    rig.supervisor.start()
+    rig.take(1)
+    assert first.closed
+    assert rig.life.reconnects == 0
+    rig.supervisor.close()
+
+
+def test_a_closed_one_is_not_started_again() -> None:
+    rig = Rig(Wire(PICTURE))
+    rig.supervisor.close()
+    with pytest.raises(UsageError, match="the camera is closed"):
+        rig.supervisor.start()
+
+
+def test_a_slow_taker_is_no_silence_of_the_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "STALL_S", 0.2)
+    monkeypatch.setattr(module, "LOOK_S", 0.01)
+    source = Wire(*[PICTURE] * 12)
+    rig = Rig(source, reopen=one_after_another(), policy=QUICK)
+    for _ in range(3):
+        rig.take(1)
+        time.sleep(0.5)  # the mailbox is full meanwhile, and the reader waits
+    rig.take(2)
+    assert rig.heard == ["starting", "streaming"]
+    rig.supervisor.close()
+
+
 def test_of_a_live_source_only_the_newest_frame_waits() -> None:
     source = Wire()
     rig = Rig(source, newest=True)
