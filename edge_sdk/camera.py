@@ -353,8 +353,9 @@ class Camera:
 
 def _spinning(mode: Mode | None, model: str | Path | None, backend: str) -> Mapping[str, str] | None:
     """Where throughput is asked for, idle threads of ONNX Runtime spin: some percent faster for a busy processor."""
-    onnx = backend in ("onnxruntime", "auto") and str(find_model(model)).endswith((".onnx", ".ort"))
-    return {"spinning": "1"} if mode == "throughput" and onnx else None
+    if mode != "throughput" or backend not in ("onnxruntime", "auto"):
+        return None
+    return {"spinning": "1"} if find_model(model).suffix.lower() in (".onnx", ".ort") else None
 
 
 def _already_detecting() -> UsageError:

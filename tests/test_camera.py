@@ -15,6 +15,8 @@ import pytest
 import edge_sdk
 from edge_sdk.errors import BackendError, BadFrameError, SourceError, SourceNotFoundError, UsageError
 from edge_sdk.pipeline.failures import IN_A_ROW
+from edge_sdk.sinks.jsonl import JsonlSink
+from edge_sdk.sinks.video import VideoSink
 from edge_sdk.testing.fake_source import FakeSource
 
 
@@ -318,3 +320,45 @@ def test_a_result_prints_without_its_picture(highway: Path, detector: edge_sdk.D
 def test_a_size_is_asked_of_cameras_alone(highway: Path, detector: edge_sdk.Detector) -> None:
     with pytest.raises(UsageError, match="width, height and fps are asked of a camera"):
         edge_sdk.Camera(highway, detector, width=640)
+
+
+@pytest.mark.parametrize(("mode", "threads"), [("eco", "1 thread"), ("latency", "thread"), ("throughput", "thread")])
+def test_a_mode_chooses_threads_and_gives_the_same_results(highway: Path, yolox: Path, mode: str, threads: str) -> None:
+    with edge_sdk.Camera(highway, yolox, mode=mode) as camera:
+        assert threads in camera.detector.session.active
+        boxes = [len(result.detections) for result in camera.detect(frames=10)]
+    with edge_sdk.Detector(yolox, threads=1) as detector:
+        assert boxes == [len(result.detections) for result in edge_sdk.Camera(highway, detector).detect(frames=10)]
+
+
+def test_run_detects_for_the_sinks_alone(highway: Path, yolox: Path, tmp_path: Path) -> None:
+    lines = tmp_path / "out.jsonl"
+    with edge_sdk.Camera(highway, yolox) as camera:
+        stats = camera.run(sinks=[JsonlSink(lines, camera.detector.class_names)])
+        assert camera.ended
+    assert stats.processed == len(lines.read_text().splitlines()) == 38
+
+
+def test_leaving_the_block_in_the_middle_of_a_run_closes_its_sinks(highway: Path, yolox: Path, tmp_path: Path) -> None:
+    clip = tmp_path / "out.mp4"
+    with edge_sdk.Camera(highway, yolox) as camera:
+        results = camera.detect(sinks=[VideoSink(clip, camera.detector.class_names, 25.0)])
+        next(results)
+    assert camera.state == "stopped"
+    assert clip.exists()
+    assert camera.stats.in_flight == 0
+    with pytest.raises(StopIteration):
+        next(results)
+
+
+def test_stop_ends_a_run_also_before_its_first_result(detector: edge_sdk.Detector, picture: np.ndarray) -> None:
+    with edge_sdk.Camera(FakeSource(_forever(picture), fps=100, live=True), detector) as camera:
+        results = camera.detect()
+        camera.stop()
+        assert list(results) == []
+        ids = []
+        for result in camera.detect():
+            ids.append(result.frame.id)
+            if len(ids) == 3:
+                camera.stop()
+        assert len(ids) == 3
