@@ -179,13 +179,18 @@ def _line(result: Result, names: tuple[str, ...], total: int | None) -> str:
     from edge_sdk.models.labels import name_of
 
     found = ", ".join(
-        f"{name_of(names, one.class_id) or one.class_id} {one.confidence:.2f}" for one in result.detections
+        f"{name_of(names, one.class_id) or one.class_id}{'' if one.track_id is None else f' #{one.track_id}'} "
+        f"{one.confidence:.2f}"
+        for one in result.detections
     )
+    counts = ", ".join(f"{name} {count}" for name, count in result.counts.items())
     where = result.frame.source if Path(result.frame.source).suffix else ""
     timing = result.timing
     cost = timing.preprocess_ms + timing.infer_ms + timing.decode_ms
     number = f"{result.frame.id:5d}" if total is None else f"{result.frame.id + 1:5d}/{total}"
-    return f"{number}  {cost:6.1f} ms  {where and Path(where).name + '  '}{found or 'nothing'}"
+    return (
+        f"{number}  {cost:6.1f} ms  {where and Path(where).name + '  '}{found or 'nothing'}{counts and '  | ' + counts}"
+    )
 
 
 def _summary(stats: Stats, file_s: float | None) -> None:

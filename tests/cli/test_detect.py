@@ -428,6 +428,9 @@ def test_people_are_tracked_and_counted(edge_sdk_command, yolox: Path, shared: P
     assert set(last["counts"]) == {"room", "door in", "door out"}
     assert last["counts"]["room"] == len(last["detections"]) == 1
     assert last["detections"][0]["track_id"] == 1
+    text = edge_sdk_command("detect", clip, "-m", yolox, "--frames", 70, *words).out.splitlines()[-1]
+    assert "person #1 0." in text
+    assert text.endswith("| room 1, door in 1, door out 0")
 
 
 def test_lines_without_tracking_are_wrong_usage(edge_sdk_command, yolox: Path, bear: Path) -> None:
