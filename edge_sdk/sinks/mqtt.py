@@ -123,7 +123,6 @@ class MqttSink(Sink):
             self._change_state("stopped", within_s=_GOODBYE_S)
         self._closing.set()  # what is not connected yet, will not be
         with self._lock:
-            self._reason = "the sink is closed"
             client = self._client
         if client is not None:
             client.disconnect()  # which wakes the thread too
@@ -170,7 +169,8 @@ class MqttSink(Sink):
                 self._reason = f"it has taken nothing for {self._timeout_s:g} s"
 
     def _unconnected(self) -> SinkError:
-        return SinkError(f"no connection to the broker {self._address.place}: {self._reason}")
+        reason = "the sink is closed" if self._closed else self._reason
+        return SinkError(f"no connection to the broker {self._address.place}: {reason}")
 
     # --- the thread that holds the connection --------------------------------------------------------
 

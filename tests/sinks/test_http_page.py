@@ -206,6 +206,7 @@ def test_the_page_shows_picture_and_figures(
         browser.open(sink.url + (f"/?token={token}" if token else "/"), width=width, height=height, dark=dark)
         browser.until("document.getElementById('live')?.naturalWidth === 320")
         browser.until("parseFloat(document.getElementById('rate').textContent) > 1")
+        browser.until("document.body.innerText.includes('#7')")
         said = browser.value("document.body.innerText")
         for text in ("front door", "streaming", "<i>car</i> #7", "91 %", "class 5 #8", "62 %", "door in", "1,234"):
             assert text in said
