@@ -76,6 +76,10 @@ class SinkError(EdgeSdkError, OSError):
     """A result could not be written."""
 
 
+class SensorError(EdgeSdkError, OSError):
+    """A sensor is not there or gives no value; the message says why, and how to mend it where that is known."""
+
+
 class ShellError(EdgeSdkError, RuntimeError):
     """An external program failed; the message carries its last line."""
 

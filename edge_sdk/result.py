@@ -41,14 +41,26 @@ class Frame:
 
 @dataclass(frozen=True)
 class Reading:
-    """A sensor's value at a time; value None comes with its reason."""
+    """A sensor's value at a time; value None comes with its reason.
+
+    Args:
+        name: Such as "board", "VDD_IN", "cpu-thermal".
+        value: In `unit`; None where there is none.
+        unit: Watts, degrees Celsius, megahertz or percent.
+        method: How a power came about; None for what is no power. "counter": from an energy counter. "sensor_total":
+            measured, all that the board can measure of its supply. "sensor_partial": measured, and `reason` says what
+            is missing. "fit": a published or a user's line through measured values. "estimate": modelled, not measured.
+            "external": by a meter outside the board.
+        at_ns: `time.monotonic_ns` of the reading.
+        reason: Why there is no value, or what is missing from it; None where there is nothing to say.
+    """
 
     name: str
     value: float | None
     unit: Literal["w", "c", "mhz", "percent"]
-    method: Method
+    method: Method | None
     at_ns: int
-    reason: str | None
+    reason: str | None = None
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ FACTS: Mapping[str, type] = MappingProxyType(
         "vtcm_mib": int,
         "dla_count": int,
         "power_modes_w": tuple,
+        "power_covers": str,
     }
 )
 """The names that a fact may have, and the type of its value; the unit stands in the name."""

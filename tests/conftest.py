@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,56 @@ def bear(shared: Path) -> Path:
 def highway(shared: Path) -> Path:
     """A real clip: 38 frames of 1280x720 at 25 a second, two cars in each."""
     return shared / "data/videos/highway_cars_test_video.mp4"
+
+
+MakeTree = Callable[[Mapping[str, Any]], Path]
+
+
+@pytest.fixture(scope="session")
+def fixtures_dir(shared: Path) -> Path:
+    """The captures of real boards, which are shared beside the repository and are no part of it."""
+    return shared / "fixtures"
+
+
+@pytest.fixture(scope="session")
+def captures(fixtures_dir: Path) -> Mapping[str, Any]:
+    """The captured trees by name, each {path: text or {"errno": name}}."""
+    trees = json.loads((fixtures_dir / "sysfs_trees.json").read_text(encoding="utf-8"))
+    return {name: tree["files"] for name, tree in trees.items()}
+
+
+@pytest.fixture
+def make_tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeTree]:
+    """Writes {path: text, bytes or {"errno": name}} under a new root.
+
+    A file that fails with EAGAIN is a pipe that nobody writes to: reading it without waiting does fail so. One that
+    fails otherwise is a folder: reading it raises OSError for every user, root included.
+    """
+    pipes: list[int] = []
+
+    def make(files: Mapping[str, Any]) -> Path:
+        root = tmp_path_factory.mktemp("tree")
+        for path, content in files.items():
+            file = root / path.lstrip("/")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if not isinstance(content, Mapping):
+                file.write_bytes(content.encode() if isinstance(content, str) else content)
+            elif content["errno"] == "EAGAIN":
+                os.mkfifo(file)
+                pipes.append(os.open(file, os.O_RDWR | os.O_NONBLOCK))
+            else:
+                file.mkdir()
+        return root
+
+    yield make
+    for pipe in pipes:
+        os.close(pipe)
+
+
+@pytest.fixture
+def captured_board(captures: Mapping[str, Any], make_tree: MakeTree) -> Callable[[str], Path]:
+    """The root of a captured board's tree, by its name in sysfs_trees.json."""
+    return lambda name: make_tree(captures[name])
 
 
 class Webcam:

@@ -13,41 +13,9 @@ MakeTree = Callable[[Mapping[str, Any]], Path]
 
 
 @pytest.fixture(scope="session")
-def fixtures_dir(shared: Path) -> Path:
-    """The captures, which are shared beside the repository and are no part of it."""
-    return shared / "fixtures"
-
-
-@pytest.fixture(scope="session")
-def captures(fixtures_dir: Path) -> Mapping[str, Any]:
-    """The captured trees by name, each {path: text or {"errno": name}}."""
-    trees = json.loads((fixtures_dir / "sysfs_trees.json").read_text(encoding="utf-8"))
-    return {name: tree["files"] for name, tree in trees.items()}
-
-
-@pytest.fixture(scope="session")
 def identities(fixtures_dir: Path) -> Mapping[str, Any]:
     """The captured device-tree strings, by vendor."""
     return json.loads((fixtures_dir / "device_identity.json").read_text(encoding="utf-8"))
-
-
-@pytest.fixture
-def make_tree(tmp_path_factory: pytest.TempPathFactory) -> MakeTree:
-    """Writes {path: text, bytes or {"errno": ...}} under a new root. A file that fails to read is a folder here:
-    reading it raises OSError for every user, root included."""
-
-    def make(files: Mapping[str, Any]) -> Path:
-        root = tmp_path_factory.mktemp("tree")
-        for path, content in files.items():
-            file = root / path.lstrip("/")
-            file.parent.mkdir(parents=True, exist_ok=True)
-            if isinstance(content, Mapping):
-                file.mkdir()
-            else:
-                file.write_bytes(content.encode() if isinstance(content, str) else content)
-        return root
-
-    return make
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""The page kit: one self-contained HTML page out of tables and plots."""

@@ -1,0 +1,1 @@
+"""What measures power: one file a chip, interface or meter."""
