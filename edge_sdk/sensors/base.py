@@ -36,6 +36,7 @@ class Channel:
         in_total: Whether the sensor's total is the sum over this one.
         step: The least that its value can change by, in W or J, where that is known: the quantisation.
         missing: What is known to be missing from it, in words; None where nothing is.
+        uncertainty: Half of the 95 % interval of its scale, as a part of 1, where somebody states it: 0.1 is 10 %.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Channel:
     in_total: bool
     step: float | None = None
     missing: str | None = None
+    uncertainty: float = 0.0
 
 
 @dataclass(frozen=True)

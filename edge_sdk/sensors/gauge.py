@@ -34,7 +34,7 @@ class Gauge:
 
     def __init__(self, sensor: Sensor) -> None:
         self.sensor = sensor
-        self._last: tuple[int, Sequence[Value]] | None = None
+        self._last: tuple[int, Sequence[Value | None]] | None = None
 
     def read(self) -> Reads:
         """Reads it now."""
@@ -43,7 +43,8 @@ class Gauge:
         took = time.monotonic_ns() - began
         at_ns = began + took // 2
         channels = self.sensor.channels
-        last_ns, last = self._last or (at_ns, [None] * len(channels))
+        nothing: Sequence[Value | None] = [None] * len(channels)
+        last_ns, last = self._last or (at_ns, nothing)
         values = [
             _watts(channel, value, before, (at_ns - last_ns) / 1e9)
             for channel, value, before in zip(channels, raw, last, strict=True)
