@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from edge_sdk.result import Reading
 
+NOT_READ = "not read"
+"""Why a quick read has no power mode."""
+
 
 @dataclass(frozen=True)
 class Memory:
