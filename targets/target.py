@@ -75,8 +75,9 @@ class Rail:
         name: The board's own name of it, such as "VDD_IN".
         driver: The chip or interface that measures it, such as "ina3221": a file in edge_sdk/sensors.
         address: Where the driver finds it. "1-0040/VDD_IN" is I2C bus and address, then label; "VDD_IN" is the
-            label alone, on whatever bus; "*" is the only chip of its kind. An interface has names of its own: a
-            rail of the PMIC, a power supply, or a powercap domain, where "package-*" is every package.
+            label alone, on whatever bus; "VDD_SYS_CPU|VDD_CPU" is one channel that releases call otherwise; "*" is the
+            only chip of its kind. An interface has names of its own: a rail of the PMIC, a power supply, or a powercap
+            domain, where "package-*" is every package.
         in_total: Whether the board's total is the sum over this rail. A rail that another one already
             contains is never in the total.
     """

@@ -102,7 +102,9 @@ class Wanted:
         """Raises UsageError for an option that is none of these."""
         for key in self.options:
             if key not in known:
-                raise UsageError(f"no such sensor option: {key}; there {'is' if known else 'are'} {_listed(known)}")
+                raise UsageError(
+                    f"no such sensor option: {key}; there {'is' if len(known) == 1 else 'are'} {_listed(known)}"
+                )
 
 
 class Driver(Protocol):
@@ -159,7 +161,11 @@ def total(channels: Sequence[Channel], values: Sequence[Value], at_ns: int) -> R
     """
     parts = [(channel, value) for channel, value in zip(channels, values, strict=True) if channel.in_total]
     present = [(channel, value) for channel, value in parts if not isinstance(value, Absent)]
-    lacking = [f"{channel.name} ({value.reason})" for channel, value in parts if isinstance(value, Absent)]
+    absent: dict[str, list[str]] = {}  # channels by reason: a chip that cannot be read takes all of its rails along
+    for channel, value in parts:
+        if isinstance(value, Absent):
+            absent.setdefault(value.reason, []).append(channel.name)
+    lacking = [f"{', '.join(names)} ({reason})" for reason, names in absent.items()]
     if not present:
         reason = ", ".join(lacking) or "no channel of this sensor is the board's total"
         return Reading(TOTAL, None, "w", None, at_ns, reason)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from edge_sdk.result import Reading
@@ -30,17 +30,23 @@ class Reads:
 
 
 class Gauge:
-    """Reads a sensor; the first read of an energy has no value, because there is nothing yet to compare it with."""
+    """Reads a sensor; the first read of an energy has no value, because there is nothing yet to compare it with.
 
-    def __init__(self, sensor: Sensor) -> None:
+    Args:
+        sensor: An open one.
+        now_ns: The time; of a simulated clock where there is one.
+    """
+
+    def __init__(self, sensor: Sensor, now_ns: Callable[[], int] = time.monotonic_ns) -> None:
         self.sensor = sensor
+        self._now_ns = now_ns
         self._last: tuple[int, Sequence[Value | None]] | None = None
 
     def read(self) -> Reads:
         """Reads it now."""
-        began = time.monotonic_ns()
+        began = self._now_ns()
         raw = self.sensor.read()
-        took = time.monotonic_ns() - began
+        took = self._now_ns() - began
         at_ns = began + took // 2
         channels = self.sensor.channels
         nothing: Sequence[Value | None] = [None] * len(channels)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 from edge_sdk.device import system_root, this_device
-from edge_sdk.errors import SensorError, UsageError, one_line
+from edge_sdk.errors import MissingDependencyError, SensorError, UsageError, one_line
 from edge_sdk.sensors.base import Absent, Channel, Sensor, Value, Wanted, drivers, missing_driver
 from edge_sdk.shell import Shell, shell_for
 from edge_sdk.targets import Rail, Target
@@ -36,9 +37,10 @@ class Power:
         return next((sensor for sensor in self.sensors if any(one.in_total for one in sensor.channels)), None)
 
     def close(self) -> None:
-        """Closes every sensor; may be called twice."""
-        for sensor in self.sensors:
-            sensor.close()
+        """Closes every sensor, whatever one of them says to it; may be called twice."""
+        with ExitStack() as stack:
+            for sensor in self.sensors:
+                stack.callback(sensor.close)
 
     def __enter__(self) -> Power:
         return self
@@ -69,12 +71,14 @@ def open_power(
         Open sensors. Without any, or without a total, it says why; that is no error.
 
     Raises:
-        UsageError: `sensor` names no driver, or an option means nothing to it.
+        UsageError: `sensor` names no driver, or an option means nothing to it, or there is nobody to take options.
         SensorError: The sensor that the user named cannot be opened.
     """
     target = this_device().target if target is None else target
     root = system_root() if root is None else root
     shell = shell_for(root) if shell is None else shell
+    if options and sensor is None and not any(rail.in_total for rail in target.rails):
+        raise UsageError(f"{target.label} has no sensor of its own that could take options: name one with it")
     named = None
     if sensor is not None:
         name, _, address = sensor.partition(":")
@@ -93,15 +97,15 @@ def open_power(
                 if driver not in drivers():
                     raise missing_driver(driver)
                 opened.append(drivers()[driver].open(Wanted(rails, "", root, shell, dict(own or {}))))
-            except SensorError as error:
+            except (SensorError, MissingDependencyError) as error:
                 _log.info("%s: %s", driver, error)
                 reasons += [one_line(error)] if any(rail.in_total for rail in rails) else []
                 opened.append(_Gone(driver, rails, one_line(error)))
     except BaseException:
-        for one in opened:
-            one.close()
+        Power(opened, None).close()
         raise
-    covers = target.fact("power_covers") if named is None else None
+    fitted = any(one.in_total and one.method == "fit" for sensor_ in opened for one in sensor_.channels)
+    covers = target.fact("power_covers") if named is None and not fitted else None  # it tells what the rails hold
     reason = "; ".join(reasons) if reasons else None
     if named is None and not any(rail.in_total for rail in target.rails):
         reason = f"{target.label} has no sensor of its own power that this version knows; name a meter with --sensor"

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from pathlib import Path
 
 from edge_sdk.errors import SensorError
 
 _MOST_BYTES = 4096
 _GATED = "power-gated or busy (EAGAIN)"
+_NUMBER = re.compile(rb"[-+]?[0-9]{1,20}")  # 64 bits have 20 digits; more is nonsense that arithmetic cannot bear
+_I2C_DEVICE = re.compile(r"[0-9]{1,4}-[0-9a-f]{4}")
 
 
 class SysFile:
@@ -30,11 +33,21 @@ class SysFile:
         Raises:
             SensorError: It cannot be read, or there is no number in it.
         """
+        return _number(self._read(), self.path)
+
+    def text(self) -> str:
+        """The text in it now, stripped of blanks.
+
+        Raises:
+            SensorError: It cannot be read.
+        """
+        return _text(self._read())
+
+    def _read(self) -> bytes:
         try:
-            raw = os.pread(self._descriptor, _MOST_BYTES, 0)
+            return _read_again(self._descriptor)
         except OSError as error:
             raise SensorError(f"{self.path.name}: {why(error)}") from error
-        return _number(raw, self.path)
 
     def close(self) -> None:
         """Closes it; may be called twice."""
@@ -56,7 +69,7 @@ def text(path: Path) -> str:
         raise SensorError(f"{path.name}: {why(error)}") from error
     finally:
         os.close(descriptor)
-    return raw.decode("utf-8", "replace").strip(" \t\r\n\0")
+    return _text(raw)
 
 
 def text_or_none(path: Path) -> str | None:
@@ -92,6 +105,8 @@ def why(error: OSError) -> str:
         return "no permission to read it"
     if error.errno in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
         return f"gone ({errno.errorcode[error.errno]})"
+    if error.errno == errno.ENODATA:  # what hwmon drivers say of a channel that is switched off
+        return "disabled, or no data yet (ENODATA)"
     name = errno.errorcode.get(error.errno or 0, "unknown error")
     return f"{os.strerror(error.errno or 0)} ({name})"
 
@@ -100,7 +115,7 @@ def in_order(folder: Path, pattern: str) -> list[Path]:
     """What matches, with numbers in names in the order of numbers: hwmon2 before hwmon10."""
 
     def key(path: Path) -> tuple[str, int]:
-        digits = "".join(letter for letter in path.name if letter.isdigit())
+        digits = "".join(letter for letter in path.name if letter in "0123456789")
         return path.name.rstrip("0123456789"), int(digits or 0)
 
     return sorted(folder.glob(pattern), key=key)
@@ -112,9 +127,32 @@ def hwmon(root: Path, *names: str) -> list[Path]:
     /sys/class/hwmon holds links to the devices; a captured tree may hold the devices alone.
     """
     folders = in_order(root / "sys/class/hwmon", "hwmon*")
-    if not folders:
+    if not folders and root != Path("/"):  # a machine without any is not searched from end to end
         folders = sorted((root / "sys/devices").glob("**/hwmon/hwmon*"))
     return [folder for folder in folders if text_or_none(folder / "name") in names]
+
+
+def i2c_device(folder: Path, root: Path) -> str | None:
+    """The I2C bus and address of a chip, as in "1-0040"; None where the tree does not tell.
+
+    Args:
+        folder: Of its hwmon or iio device: a link into /sys/devices, a folder there, or one with a link ``device``.
+        root: Of /sys.
+    """
+    base = os.path.realpath(root)
+    for path in (folder, folder / "device"):
+        real = os.path.realpath(path)
+        inside = Path(os.path.relpath(real, base) if real.startswith(base) else real)
+        for part in reversed(inside.parts):
+            if _I2C_DEVICE.fullmatch(part):
+                return part
+    return None
+
+
+def update_interval_s(folder: Path) -> float | None:
+    """The time between two values of a hwmon chip, whose file has it in ms; None where there is none."""
+    interval_ms = number_or_none(folder / "update_interval")
+    return interval_ms / 1000 if interval_ms is not None and 1 <= interval_ms <= 60_000 else None
 
 
 def _open(path: Path) -> int:
@@ -124,9 +162,22 @@ def _open(path: Path) -> int:
         raise SensorError(f"{path.name}: {why(error)}") from error
 
 
-def _number(raw: bytes, path: Path) -> int:
+def _read_again(descriptor: int) -> bytes:
     try:
-        return int(raw.strip(b" \t\r\n\0"))
-    except ValueError:
-        shown = raw[:40].decode("ascii", "backslashreplace").strip()
-        raise SensorError(f"{path.name}: no number in it: {shown!r}") from None
+        return os.pread(descriptor, _MOST_BYTES, 0)
+    except OSError as error:
+        if error.errno != errno.ESPIPE:
+            raise
+        return os.read(descriptor, _MOST_BYTES)  # a pipe, which stands for a file that fails in a captured tree
+
+
+def _number(raw: bytes, path: Path) -> int:
+    stripped = raw.strip(b" \t\r\n\0")
+    if _NUMBER.fullmatch(stripped):
+        return int(stripped)
+    shown = stripped[:40].decode("ascii", "backslashreplace")
+    raise SensorError(f"{path.name}: no number in it: {shown!r}")
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace").strip(" \t\r\n\0")

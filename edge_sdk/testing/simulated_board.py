@@ -21,6 +21,7 @@ from edge_sdk.targets import Target, load
 
 Kind = Literal["jetson-orin-nano", "jetson-agx-thor", "generic-x86_64"]
 
+_INA3221_S = 0.0043  # one channel's conversion on a stock Jetson: 4.156 ms for the bus and 0.140 ms for the shunt
 _WANDER_S = 2.0  # how long a chance change of power lasts
 _WIDTH = 24  # of a number in a file: padded, so that a shorter one leaves nothing of the longer one before it
 
@@ -73,8 +74,10 @@ class Load:
 
     Args:
         idle_w: With nothing to do.
-        work_w: More than that while it infers.
+        work_w: More than that while it infers, in the mean over an inference.
         latency_s: Of an inference.
+        duty: The part of an inference in which all of that is drawn, at its end; before it the board waits for pictures
+            to be prepared, say.
         jitter: Standard deviation of the latency, as a part of it.
         wander_w: Standard deviation of a slow chance change of the idle power, which lasts some seconds.
         noise_w: Standard deviation of the sensor's own noise, white.
@@ -84,6 +87,7 @@ class Load:
     idle_w: float = 4.8
     work_w: float = 4.5
     latency_s: float = 0.025
+    duty: float = 0.7
     jitter: float = 0.03
     wander_w: float = 0.03
     noise_w: float = 0.02
@@ -109,9 +113,9 @@ class SimulatedBoard:
     """Writes a board's device tree and sensor files under a root, and rewrites them as time passes.
 
     ``jetson-orin-nano``: INA3221, 5 mOhm shunts (8 mA steps, 40 mW at 5 V), a new value every 13 ms (77 Hz).
-    ``jetson-agx-thor``: INA238 for the input beside an INA3221 of 2 mOhm (20 mA steps). ``generic-x86_64``: an energy
-    counter of RAPL in steps of 61 uJ that wraps around every some hundred joules. Steps and rates are those of the
-    boards; see docs/power.md for their sources.
+    ``jetson-agx-thor``: INA238 for the input, a new mean every 50 ms, beside an INA3221 of 2 mOhm (20 mA steps).
+    ``generic-x86_64``: an energy counter of RAPL in steps of 61 uJ that wraps around every some hundred joules. Steps
+    and rates are those of the boards; docs/power.md names their sources.
 
     Args:
         root: An empty folder.
@@ -135,7 +139,7 @@ class SimulatedBoard:
         self._course = _Course()
         self._began_ns = self._last_ns = clock.now_ns()
         self._total_j = self._idle_j = 0.0
-        self._shown_j, self._shown_ns = 0.0, self._last_ns
+        self._shown_ns = self._last_ns
         self._frozen = False
         for path, text in _FILES[kind].items():
             self.write(path, text)
@@ -149,10 +153,12 @@ class SimulatedBoard:
 
     def infer(self) -> None:
         """One inference: draws `Load.work_w` more for `Load.latency_s`."""
+        seconds = self.load.latency_s * max(0.2, 1 + self._chance.gauss(0, self.load.jitter))
+        self.clock.sleep(seconds * (1 - self.load.duty))
         with self._lock:
             self._pass()
             self._busy = True
-        self.clock.sleep(self.load.latency_s * max(0.2, 1 + self._chance.gauss(0, self.load.jitter)))
+        self.clock.sleep(seconds * self.load.duty)
         with self._lock:
             self._pass()
             self._busy = False
@@ -220,7 +226,7 @@ class SimulatedBoard:
         seconds = (now - self._last_ns) / 1e9
         idle_w = self._idle_w()
         self._idle_j += idle_w * seconds
-        self._total_j += (idle_w + self.load.work_w * self._busy) * seconds
+        self._total_j += (idle_w + self.load.work_w / self.load.duty * self._busy) * seconds
         self._last_ns = now
         self._note()
 
@@ -235,14 +241,16 @@ class SimulatedBoard:
             return self._course.energy(values, end_ns) - self._course.energy(values, start_ns)
 
     def _refresh(self) -> None:
-        """The sensor shows the mean power since it last did."""
+        """The sensor shows the mean power of its conversion, which may be only a part of the time since it last did."""
         with self._lock:
             self._pass()
             seconds = (self._last_ns - self._shown_ns) / 1e9
             if seconds > 0 and not self._frozen:
-                mean_w = (self._total_j - self._shown_j) / seconds + self._chance.gauss(0, self.load.noise_w)
+                looked_s = _INA3221_S if self.kind == "jetson-orin-nano" else seconds
+                before = self._course.energy(self._course.total_j, self._last_ns - int(looked_s * 1e9))
+                mean_w = (self._total_j - before) / looked_s + self._chance.gauss(0, self.load.noise_w)
                 self._show(max(mean_w, 0.0))
-            self._shown_j, self._shown_ns = self._total_j, self._last_ns
+            self._shown_ns = self._last_ns
             keep = max(0.0, 1 - seconds / _WANDER_S)
             self._wander_w = keep * self._wander_w + self._chance.gauss(0, self.load.wander_w) * (1 - keep**2) ** 0.5
 
@@ -268,7 +276,7 @@ def _show_ina3221(
         write(f"{folder}/curr{channel}_input", round(round(watts / (millivolts / 1000) / step_a) * step_a * 1000))
 
 
-_REFRESH_S: Mapping[Kind, float] = {"jetson-orin-nano": 0.012987, "jetson-agx-thor": 0.012987, "generic-x86_64": 0.002}
+_REFRESH_S: Mapping[Kind, float] = {"jetson-orin-nano": 0.012987, "jetson-agx-thor": 0.0505, "generic-x86_64": 0.002}
 _RAPL_RANGE_UJ = 262_143_328
 _THERMAL = {
     "/sys/class/thermal/thermal_zone0/type": "cpu-thermal\n",

@@ -171,12 +171,28 @@ class TestTotals:
         assert load("jetson-agx-thor").rails[0].driver == "ina238"
         assert total("jetson-t5000") == set()
 
-    def test_pi_5_cm5_and_500_sum_the_pmic_and_older_ones_measure_nothing(self, fixtures_dir: Path) -> None:
+    def test_pi_5_cm5_and_500_sum_the_pmic(self, fixtures_dir: Path) -> None:
         reading = (fixtures_dir / "rpi" / "pmic_read_adc_pi5_load.txt").read_text(encoding="utf-8")
         measured = {line.split("_A ")[0].strip() for line in reading.splitlines() if "_A " in line}
         for name in ("raspberry-pi-5", "raspberry-pi-cm5", "raspberry-pi-500"):
             assert total(name) == measured
-        assert load("raspberry-pi-4b").rails == ()
+
+    def test_older_pis_have_the_published_line_of_their_own_or_nothing(self, fixtures_dir: Path) -> None:
+        lines = json.loads((fixtures_dir / "rpi" / "cpu_power_linear_models.json").read_text(encoding="utf-8"))
+        used = {
+            "raspberry-pi-4b": "raspberry_pi_4b_1.2_64",
+            "raspberry-pi-400": "raspberry_pi_400_64",
+            "raspberry-pi-3b": "raspberry_pi_3b_1.2",
+            "raspberry-pi-3b-plus": "raspberry_pi_3b_plus_1.3",
+        }
+        modelled = {
+            target.name: target.rails[0].address
+            for target in TARGETS
+            if target.rails and target.rails[0].driver == "cpu_model"
+        }
+        assert modelled == {name: f"{lines[key][0]}*u+{lines[key][1]}" for name, key in used.items()}
+        for name in ("raspberry-pi-zero-2-w", "raspberry-pi-3a-plus", "raspberry-pi-cm4", "raspberry-pi-cm4s"):
+            assert load(name).rails == ()
 
     @pytest.mark.parametrize(
         ("capture", "name"),
