@@ -97,13 +97,19 @@ class Latency:
     Args:
         queries: How many.
         seconds: Over which; at least 10 s and 100 queries.
-        percentiles_ms: p50, p90, p99 and more, min, max, mean of whole detections.
-        stages_ms: The same of "preprocess", "infer" and "decode".
+        percentiles_ms: p50, p90, p95, p97, p99, p99.9, min, max and mean of whole detections, by LoadGen's rule: each
+            percentile is an observed time, none is interpolated. LoadGen's single-stream figure is p90.
+        stages_ms: The same of "preprocess", "infer" and "decode", over the same queries.
         times_ms: Of each query, in order, whole detections.
-        open_ms: From nothing to an open model, in this process.
-        first_ms: The first whole detection after it.
-        warm_up: How many detections it took until latency was steady; None where it was not within the warm-up.
+        open_ms: From nothing to an open model, in this process; None where it was open before.
+        first_ms: The first whole detection after it; None where others came before.
+        warm_up: How many detections it took until latency was steady, the first included; None where it was not within
+            the warm-up.
         layers: The slowest first; empty where the backend does not say.
+        warm_up_s: How long they took together.
+        early_stopping_ms: LoadGen's early stopping estimates of "p90" and "p99": upper bounds with 99 % confidence;
+            None of too few queries.
+        layers_reason: Why there are no layers, or no times of them; None where there are.
     """
 
     queries: int
@@ -111,10 +117,13 @@ class Latency:
     percentiles_ms: Mapping[str, float]
     stages_ms: Mapping[str, Mapping[str, float]]
     times_ms: tuple[float, ...]
-    open_ms: float
-    first_ms: float
+    open_ms: float | None
+    first_ms: float | None
     warm_up: int | None
     layers: tuple[LayerTime, ...] = ()
+    warm_up_s: float | None = None
+    early_stopping_ms: Mapping[str, float | None] = field(default_factory=dict)
+    layers_reason: str | None = None
 
 
 @dataclass(frozen=True)
