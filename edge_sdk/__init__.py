@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from edge_sdk.detector import Detector
     from edge_sdk.device import this_device
     from edge_sdk.errors import EdgeSdkError
+    from edge_sdk.measure.meter import PowerMeter
+    from edge_sdk.measure.profile import profile
+    from edge_sdk.measure.recipe import Recipe
+    from edge_sdk.measure.record import Profile
+    from edge_sdk.measure.running import PowerStats
     from edge_sdk.models.card import ModelCard
     from edge_sdk.pipeline.books import Stats
     from edge_sdk.pipeline.supervisor import Reconnect
@@ -43,7 +48,11 @@ __all__ = [
     "Line",
     "ModelCard",
     "Plan",
+    "PowerMeter",
+    "PowerStats",
+    "Profile",
     "Reading",
+    "Recipe",
     "Reconnect",
     "Result",
     "Stats",
@@ -52,6 +61,7 @@ __all__ = [
     "Tracker",
     "Zone",
     "identify",
+    "profile",
     "this_device",
 ]
 
@@ -66,7 +76,11 @@ _HOMES = {
     "Line": "edge_sdk.zones",
     "ModelCard": "edge_sdk.models.card",
     "Plan": "edge_sdk.plan",
+    "PowerMeter": "edge_sdk.measure.meter",
+    "PowerStats": "edge_sdk.measure.running",
+    "Profile": "edge_sdk.measure.record",
     "Reading": "edge_sdk.result",
+    "Recipe": "edge_sdk.measure.recipe",
     "Reconnect": "edge_sdk.pipeline.supervisor",
     "Result": "edge_sdk.result",
     "Stats": "edge_sdk.pipeline.books",
@@ -75,6 +89,7 @@ _HOMES = {
     "Tracker": "edge_sdk.tracking",
     "Zone": "edge_sdk.zones",
     "identify": "edge_sdk.targets",
+    "profile": "edge_sdk.measure.profile",
     "this_device": "edge_sdk.device",
 }
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from edge_sdk.conditions.base import PowerMode
-from edge_sdk.conditions.power_mode import PowerModes
+from edge_sdk.conditions.power_mode import PowerModes, RebootNeededError
 from edge_sdk.errors import EdgeSdkError, UsageError
 from edge_sdk.measure.record import Profile
 
@@ -28,11 +28,11 @@ def walk(
         kept: Profiles of an earlier, interrupted walk: their modes are not measured again.
 
     Returns:
-        Profiles by mode, in the order of `wanted`.
+        Profiles by mode, in the order of `wanted`. A mode that needs a reboot is left out, with a warning.
 
     Raises:
         UsageError: The board has no such mode, or none at all.
-        PowerModeError: A mode could not be set; those before it are in what `measure` saved.
+        PowerModeError: A mode could not be set, as where only root may; what was measured before it, `measure` has.
     """
     available = tuple(mode.name for mode in modes.available())
     if not available:
@@ -49,8 +49,12 @@ def walk(
                 found[name] = kept[name]
                 continue
             if _name(modes) != name:
+                try:
+                    modes.set(name)
+                except RebootNeededError as error:
+                    _log.warning("%s; it is left out", error)
+                    continue
                 changed = True
-                modes.set(name)
             found[name] = measure(name)
     finally:
         if changed and before is not None and _name(modes) != before:

@@ -19,6 +19,7 @@ from edge_sdk.conditions.environment import environment
 from edge_sdk.conditions.reader import ConditionsReader
 from edge_sdk.detector import Detector
 from edge_sdk.device import system_root, this_device
+from edge_sdk.measure.loadgen_rules import MIN_QUERIES
 from edge_sdk.measure.recipe import Progress, Recipe, Run, run
 from edge_sdk.measure.record import Energy, Latency, Profile
 from edge_sdk.measure.single_stream import SingleStream
@@ -141,7 +142,7 @@ def _record(
         conditions=condition_tracks(measured.conditions, measured.began_ns) if measured is not None else (),
         throttling=throttle_stretches(measured) if measured is not None else (),
         seconds=(measured.ended_ns - measured.began_ns) / 1e9 if measured is not None else latency.seconds,
-        notes=tuple(_notes(facts, recipe, measured)),
+        notes=tuple(_notes(facts, recipe, measured, latency.queries)),
     )
 
 
@@ -175,8 +176,10 @@ def _device_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _notes(facts: Mapping[str, Any], recipe: Recipe, measured: Run | None) -> Sequence[str]:
+def _notes(facts: Mapping[str, Any], recipe: Recipe, measured: Run | None, queries: int) -> Sequence[str]:
     notes = [f"shorter than the recipe: {one}" for one in recipe.shortcuts] if measured is not None else []
+    if queries < MIN_QUERIES:
+        notes.append(f"{queries} queries, where MLPerf counts at least {MIN_QUERIES}: lengthen the work windows")
     load = facts.get("load_1min")
     if isinstance(load, (int, float)) and load > _BUSY:
         notes.append(f"something else was running: the load average was {load:.2f} before the run")

@@ -39,8 +39,8 @@ class _Measured:
         stretch, integral = self.stretch, self.integral
         return Window(
             stretch.kind, stretch.repeat, (stretch.start_ns - began_ns) / 1e9, (stretch.end_ns - began_ns) / 1e9,
-            stretch.inferences, integral.energy_j, integral.mean_w, integral.samples, integral.updates,
-            integral.longest_gap_s,
+            stretch.inferences, integral.energy_j, integral.mean_w, integral.samples,
+            integral.updates, integral.longest_gap_s,
         )  # fmt: skip
 
 
@@ -163,10 +163,10 @@ def _provenance(measured: Sequence[_Measured]) -> tuple[Method, str | None]:
 
 
 def _gross(work: Sequence[_Measured], scale: float) -> tuple[Figure, float]:
+    """All energy of each work window."""
     values = [1000 * (one.integral.energy_j or 0.0) / one.stretch.inferences for one in work]
-    latency_s = sum(one.seconds for one in work) / sum(one.stretch.inferences for one in work)
-    steps = 1000 * max(one.integral.quantisation_w for one in work) * latency_s
-    return _figure(values, steps, scale)
+    steps_w = max(one.integral.quantisation_w for one in work)
+    return _figure(values, 1000 * steps_w * _latency_s(work), scale)
 
 
 def _net(idle: Sequence[_Measured], work: Sequence[_Measured], scale: float) -> tuple[Figure, float]:
@@ -175,11 +175,14 @@ def _net(idle: Sequence[_Measured], work: Sequence[_Measured], scale: float) -> 
     for before, one, after in zip(idle[:-1], work, idle[1:], strict=True):
         idle_w = ((before.integral.mean_w or 0.0) + (after.integral.mean_w or 0.0)) / 2
         values.append(1000 * ((one.integral.energy_j or 0.0) - idle_w * one.seconds) / one.stretch.inferences)
-    latency_s = sum(one.seconds for one in work) / sum(one.stretch.inferences for one in work)
     steps_w = math.hypot(
         max(one.integral.quantisation_w for one in work), max(one.integral.quantisation_w for one in idle)
     )
-    return _figure(values, 1000 * steps_w * latency_s, scale)
+    return _figure(values, 1000 * steps_w * _latency_s(work), scale)
+
+
+def _latency_s(work: Sequence[_Measured]) -> float:
+    return sum(one.seconds for one in work) / sum(one.stretch.inferences for one in work)
 
 
 def _mean_w(measured: Sequence[_Measured], scale: float) -> Figure:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from edge_sdk.conditions.base import PowerMode
-from edge_sdk.conditions.power_mode import RebootNeededError
+from edge_sdk.conditions.power_mode import PowerModeError, RebootNeededError
 from edge_sdk.errors import UsageError
 from edge_sdk.measure.power_modes import front, walk
 
@@ -18,7 +18,7 @@ class Modes:
     """Three modes, of which one refuses."""
 
     now: str = "15W"
-    broken: str | None = None
+    broken: dict[str, Exception] = field(default_factory=dict)
     changes: list[str] = field(default_factory=list)
     why_none: str | None = None
 
@@ -29,8 +29,8 @@ class Modes:
         return tuple(PowerMode(name, number) for number, name in enumerate(("15W", "25W", "MAXN")))
 
     def set(self, name):
-        if name == self.broken:
-            raise RebootNeededError(f"{name} needs a reboot")
+        if name in self.broken:
+            raise self.broken[name]
         self.changes.append(name)
         self.now = name
 
@@ -61,10 +61,20 @@ def test_modes_kept_from_an_interrupted_walk_are_not_measured_again():
     assert modes.changes == ["MAXN", "15W"]
 
 
-def test_a_mode_that_cannot_be_set_ends_the_walk_and_the_board_is_put_back():
-    modes = Modes(broken="MAXN")
+def test_a_mode_that_needs_a_reboot_is_left_out_with_a_warning(caplog):
+    modes = Modes(broken={"25W": RebootNeededError("25W needs a reboot")})
 
-    with pytest.raises(RebootNeededError, match="MAXN needs a reboot"):
+    found = walk(modes, (), lambda _: profile(1, 1))
+
+    assert list(found) == ["15W", "MAXN"]
+    assert "25W needs a reboot; it is left out" in caplog.text
+    assert modes.now == "15W"
+
+
+def test_a_mode_that_cannot_be_set_ends_the_walk_and_the_board_is_put_back():
+    modes = Modes(broken={"MAXN": PowerModeError("MAXN: needs root")})
+
+    with pytest.raises(PowerModeError, match="MAXN: needs root"):
         walk(modes, (), lambda _: profile(1, 1))
 
     assert modes.now == "15W"

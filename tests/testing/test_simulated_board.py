@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from edge_sdk.sensors.gauge import Gauge
@@ -110,4 +112,4 @@ def test_the_energy_counter_wraps_around(tmp_path, clock):
             counted.append(int((tmp_path / "sys/class/powercap/intel-rapl:0/energy_uj").read_text()))
         assert board.energy_j(1_000_000_000, clock.now_ns()) > 500
 
-    assert any(now < before for before, now in zip(counted, counted[1:], strict=False))
+    assert any(now < before for before, now in pairwise(counted))
