@@ -107,6 +107,24 @@ def captured_board(captures: Mapping[str, Any], make_tree: MakeTree) -> Callable
     return lambda name: make_tree(captures[name])
 
 
+@pytest.fixture
+def jetson(captured_board: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """This machine is a captured Jetson Orin Nano, whose power stands at 4.785 W; its root."""
+    root = captured_board("orin_nano_super_jp6")
+    monkeypatch.setenv("EDGE_SDK_ROOT", str(root))
+    monkeypatch.setenv("EDGE_SDK_TARGET", "jetson-orin-nano")
+    return root
+
+
+@pytest.fixture
+def no_sensor(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """This machine is an x86-64 computer whose processor has no energy counter; its root."""
+    root = tmp_path_factory.mktemp("bare")
+    monkeypatch.setenv("EDGE_SDK_ROOT", str(root))
+    monkeypatch.setenv("EDGE_SDK_TARGET", "generic-x86_64")
+    return root
+
+
 class Webcam:
     """A webcam without hardware, for processes that are started with `popen`; it is plugged in from the beginning.
 

@@ -43,7 +43,7 @@ def command(
         board = power.main
         if board is None:
             raise UsageError(f"there is nothing to fit: {power.reason}")
-        options = shared.parse_options(meter_option)
+        options = shared.parse_options(meter_option, "--meter-option")
         external = drivers()[name].open(Wanted(address=address, root=root, shell=shell_for(root), options=options))
         try:
             with shared.progress("fitting", len(levels())) as advance:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from edge_sdk.cli import shared
-from edge_sdk.errors import UsageError
 
 if TYPE_CHECKING:
     from edge_sdk.measure.recipe import Progress, Recipe
@@ -60,7 +59,7 @@ def command(
     recipe = Recipe(settle, idle, work, repeats)
     settings = {
         "sensor": sensor,
-        "sensor_options": _sensor_options(sensor_option),
+        "sensor_options": shared.parse_options(sensor_option, "--sensor-option"),
         "layers": layers,
         "backend": backend,
         "threads": threads,
@@ -74,7 +73,7 @@ def command(
         settings["image"] = read_photo(image)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-    if power_modes is not None:
+    if power_modes:
         _walk(model, power_modes, recipe, settings, out, html, as_json)
         return
     found = _measure(model, recipe, settings, "profile")
@@ -84,13 +83,6 @@ def command(
     else:
         typer.echo(summary(found))
         _say_where(out, html, csv)
-
-
-def _sensor_options(pairs: list[str] | None) -> dict[str, str]:
-    try:
-        return shared.parse_options(pairs)
-    except UsageError as error:
-        raise UsageError(str(error).replace("--option", "--sensor-option")) from error
 
 
 def _measure(model: str | None, recipe: Recipe, settings: Mapping[str, Any], label: str) -> Profile:

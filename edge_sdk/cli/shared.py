@@ -17,6 +17,8 @@ from edge_sdk.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from edge_sdk.measure.running import PowerStats
+
 MODEL_HELP = "A model file or the name of a zoo model; left out: the embedded default, in versions that carry one."
 
 backend_option = typer.Option(
@@ -34,8 +36,8 @@ option_option = typer.Option(None, "--option", help="KEY=VALUE for the backend o
 json_option = typer.Option(False, "--json", help="Print JSON on standard output.")
 
 
-def parse_options(pairs: Sequence[str] | None) -> dict[str, str]:
-    """KEY=VALUE words as a mapping.
+def parse_options(pairs: Sequence[str] | None, name: str = "--option") -> dict[str, str]:
+    """KEY=VALUE words, which the option `name` took, as a mapping.
 
     Raises:
         UsageError: One has no '='.
@@ -44,9 +46,26 @@ def parse_options(pairs: Sequence[str] | None) -> dict[str, str]:
     for pair in pairs or ():
         key, equals, value = pair.partition("=")
         if not equals or not key:
-            raise UsageError(f"--option wants KEY=VALUE, not {pair!r}")
+            raise UsageError(f"{name} wants KEY=VALUE, not {pair!r}")
         parsed[key] = value
     return parsed
+
+
+def power_text(energy: PowerStats | None, reason: str | None) -> str:
+    """A run's power and energy in words: the figures with their method, or why there are none.
+
+    Args:
+        energy: Of the run; None where there is no sensor.
+        reason: Why there is none.
+    """
+    if energy is None or energy.mean_w is None or energy.energy_j is None:
+        return f"not measured: {reason if energy is None else energy.reason}"
+    text = f"{energy.mean_w:.2f} W in the mean, {energy.energy_j:.1f} J"
+    if energy.per_result_mj is not None:
+        text += f", {energy.per_result_mj:.0f} mJ a result with idle power"
+    why = f": {energy.reason}" if energy.reason else ""
+    gaps = f"; {energy.gaps_s:.1f} of {energy.seconds:.1f} s without a value" if energy.gaps_s > 1 else ""
+    return f"{text} ({energy.method}{why}){gaps}"
 
 
 def print_json(value: Mapping[str, Any] | Sequence[Any]) -> None:
