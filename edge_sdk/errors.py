@@ -80,6 +80,18 @@ class SensorError(EdgeSdkError, OSError):
     """A sensor is not there or gives no value; the message says why, and how to mend it where that is known."""
 
 
+class PowerModeError(EdgeSdkError, RuntimeError):
+    """A power mode could not be set, or another one is set afterwards."""
+
+
+class RebootNeededError(PowerModeError):
+    """The board takes this power mode only when it starts; nothing was changed."""
+
+
+class ProfileError(EdgeSdkError, ValueError):
+    """A file is no profile that this version reads."""
+
+
 class ShellError(EdgeSdkError, RuntimeError):
     """An external program failed; the message carries its last line."""
 

@@ -14,6 +14,7 @@ from edge_sdk.cli import shared
 if TYPE_CHECKING:
     from edge_sdk.measure.recipe import Progress, Recipe
     from edge_sdk.measure.record import Profile
+    from edge_sdk.report.page import Page
 
 
 def command(
@@ -117,28 +118,32 @@ def _progress(label: str) -> Iterator[Progress]:
 
 def _write(found: Profile, out: Path | None, html: Path | None, csv: Path | None, name: str = "profile") -> None:
     """The files that were asked for; the JSON first, for the others can be made of it again."""
-    import json
-
-    from edge_sdk.files import replacing
+    from edge_sdk.report.read import write_profile
 
     if out is not None:
-        with replacing(out / f"{name}.json") as temporary:
-            temporary.write_text(json.dumps(found.record(), indent=1) + "\n", encoding="utf-8")
+        write_profile(found, out / f"{name}.json")
     if html is not None or out is not None:
-        from edge_sdk.errors import MissingDependencyError
         from edge_sdk.report.profile_page import profile_page
 
-        try:
-            profile_page(found).save(html if html is not None else (out or Path()) / f"{name}.html")
-        except MissingDependencyError as error:
-            if html is not None:
-                raise
-            typer.echo(f"no page: {error}", err=True)
+        _save_page(profile_page(found), html, out, f"{name}.html")
     folder = csv if csv is not None else out / f"{name}-csv" if out is not None else None
     if folder is not None:
         from edge_sdk.report.table import write_csv
 
         write_csv(found, folder)
+
+
+def _save_page(page: Page, html: Path | None, out: Path | None, name: str) -> None:
+    """The page where it was asked for, and in the folder; there it is left out where it cannot be drawn."""
+    from edge_sdk.errors import MissingDependencyError
+
+    if html is not None:
+        page.save(html)
+    if out is not None:
+        try:
+            page.save(out / name)
+        except MissingDependencyError as error:
+            typer.echo(f"no page in {out}: {error}", err=True)
 
 
 def _say_where(out: Path | None, html: Path | None, csv: Path | None) -> None:
@@ -171,8 +176,7 @@ def _walk(
     if html is not None or out is not None:
         from edge_sdk.report.comparison_page import comparison_page
 
-        page = comparison_page(tuple(profiles.values()))
-        page.save(html if html is not None else (out or Path()) / "power-modes.html")
+        _save_page(comparison_page(tuple(profiles.values())), html, out, "power-modes.html")
     if as_json:
         shared.print_json({"front": list(best), "modes": {mode: one.record() for mode, one in profiles.items()}})
         return

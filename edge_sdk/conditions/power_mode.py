@@ -16,7 +16,7 @@ from edge_sdk.conditions.base import PowerMode
 from edge_sdk.conditions.board import family
 from edge_sdk.conditions.probe import plain
 from edge_sdk.device import system_root
-from edge_sdk.errors import EdgeSdkError, SensorError, ShellError, UsageError
+from edge_sdk.errors import PowerModeError, RebootNeededError, SensorError, ShellError, UsageError
 from edge_sdk.sensors import sysfs
 from edge_sdk.sensors.base import Absent
 from edge_sdk.shell import LocalShell, Shell, shell_for
@@ -32,14 +32,6 @@ _CONF = "/etc/nvpmodel.conf"
 _STATE = "/var/lib/nvpmodel/status"
 _PROFILE = "sys/firmware/acpi/platform_profile"
 _POLICIES = "sys/devices/system/cpu/cpufreq"
-
-
-class PowerModeError(EdgeSdkError, RuntimeError):
-    """The power mode is not the one that was asked for; the message says why, and how to mend it."""
-
-
-class RebootNeededError(PowerModeError):
-    """The board takes this mode only when it starts; nothing was changed."""
 
 
 def parse_query(text: str) -> PowerMode | None:

@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from edge_sdk.conditions.base import PowerMode
-from edge_sdk.conditions.power_mode import PowerModes, RebootNeededError
-from edge_sdk.errors import EdgeSdkError, UsageError
+from edge_sdk.conditions.power_mode import PowerModes
+from edge_sdk.errors import EdgeSdkError, RebootNeededError, UsageError
 from edge_sdk.measure.record import Profile
 
 _log = logging.getLogger("edge_sdk")

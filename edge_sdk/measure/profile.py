@@ -98,7 +98,9 @@ def profile(
         else:
             stream.run(recipe.work_s, progress=lambda part: tell(part, "timing"))
             latency = stream.latency(layers=layers)
-        return _record(stream.detector, picture, image is None, facts, latency, measured, energy, reason, recipe)
+        return _record(
+            stream.detector, picture, image is None, facts, latency, measured, energy, reason, recipe, threads
+        )
 
 
 def _noise() -> NDArray[np.uint8]:
@@ -120,9 +122,7 @@ def _why_no_power(power: Power) -> str | None:
 
 
 def _record(
-    detector: Detector,
-    image: NDArray[np.uint8],
-    is_noise: bool,
+    model_facts: Mapping[str, Any],
     facts: Mapping[str, Any],
     latency: Latency,
     measured: Run | None,
@@ -132,7 +132,7 @@ def _record(
 ) -> Profile:
     return Profile(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        model=_model_facts(detector, image, is_noise),
+        model=model_facts,
         device=_device_facts(facts),
         latency=latency,
         energy=energy,
@@ -146,7 +146,7 @@ def _record(
     )
 
 
-def _model_facts(detector: Detector, image: NDArray[np.uint8], is_noise: bool) -> dict[str, Any]:
+def _model_facts(detector: Detector, image: NDArray[np.uint8], is_noise: bool, threads: int | None) -> dict[str, Any]:
     from edge_sdk.backends.base import backends
 
     return {
@@ -156,6 +156,7 @@ def _model_facts(detector: Detector, image: NDArray[np.uint8], is_noise: bool) -
         "backend": detector.backend,
         "active": detector.session.active,
         "engine": backends()[detector.backend].version(),
+        "threads": threads,  # None is the backend's choice, which `active` may tell
         "head": detector.head.name,
         "input_hw": list(detector.card.input_hw),
         "image": f"{image.shape[1]}x{image.shape[0]}" + (" noise" if is_noise else ""),

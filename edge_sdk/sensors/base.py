@@ -140,6 +140,11 @@ def drivers() -> Mapping[str, Driver]:
     return MappingProxyType(found)
 
 
+def measured(in_total: bool) -> Method:
+    """What a rail's own sensor may call its figure: a rail that is no part of the total is a part of the board."""
+    return "sensor_total" if in_total else "sensor_partial"
+
+
 def plausible(value: float) -> Value:
     """The value, or why it is none: a power or an energy is a finite number and not negative."""
     if not math.isfinite(value):

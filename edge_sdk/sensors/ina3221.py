@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_sdk.errors import SensorError, UsageError, one_line
-from edge_sdk.sensors.base import Absent, Channel, Value, Wanted, plausible
+from edge_sdk.sensors.base import Absent, Channel, Value, Wanted, measured, plausible
 from edge_sdk.sensors.sysfs import SysFile, hwmon, i2c_device, in_order, number_or_none, text_or_none, update_interval_s
 from edge_sdk.targets import Rail
 
@@ -235,14 +235,14 @@ class Ina3221Sensor:
         for rail, index in zip(rails, assigned, strict=True):
             one = found[index] if isinstance(index, int) else _without(rail.name, None, index)
             inputs.append(one)
-            channels.append(Channel(rail.name, "power", "sensor_total", rail.in_total, one.step_w))
+            channels.append(Channel(rail.name, "power", measured(rail.in_total), rail.in_total, one.step_w))
         names = {rail.name for rail in rails}
         for index, one in enumerate(found):
             if index not in assigned:
                 name = one.label if one.label not in names else f"{one.label} ({one.device or f'input {index}'})"
                 names.add(name)
                 inputs.append(one)
-                channels.append(Channel(name, "power", "sensor_total", in_total=False, step=one.step_w))
+                channels.append(Channel(name, "power", measured(False), in_total=False, step=one.step_w))
         self._inputs = inputs
         self.channels = tuple(channels)
         devices = sorted({one.device for one in found if one.device is not None})

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edge_sdk.device import system_root, this_device
 from edge_sdk.errors import MissingDependencyError, SensorError, UsageError, one_line
-from edge_sdk.sensors.base import Absent, Channel, Sensor, Value, Wanted, drivers, missing_driver
+from edge_sdk.sensors.base import Absent, Channel, Sensor, Value, Wanted, drivers, measured, missing_driver
 from edge_sdk.shell import Shell, shell_for
 from edge_sdk.targets import Rail, Target
 
@@ -117,7 +117,7 @@ class _Gone:
 
     def __init__(self, driver: str, rails: Sequence[Rail], reason: str) -> None:
         self.name = driver
-        self.channels = tuple(Channel(rail.name, "power", "sensor_total", rail.in_total) for rail in rails)
+        self.channels = tuple(Channel(rail.name, "power", measured(rail.in_total), rail.in_total) for rail in rails)
         self.refresh_s = 1.0
         self._values: tuple[Value, ...] = tuple(Absent(reason) for _ in rails)
 

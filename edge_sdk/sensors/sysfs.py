@@ -11,7 +11,8 @@ from edge_sdk.errors import SensorError
 
 _MOST_BYTES = 4096
 _GATED = "power-gated or busy (EAGAIN)"
-_NUMBER = re.compile(rb"[-+]?[0-9]{1,20}")  # 64 bits have 20 digits; more is nonsense that arithmetic cannot bear
+_MOST_DIGITS = 20  # of 64 bits; more is nonsense that arithmetic cannot bear
+_NUMBER = re.compile(rb"[-+]?[0-9]{1,%d}" % _MOST_DIGITS)
 _I2C_DEVICE = re.compile(r"[0-9]{1,4}-[0-9a-f]{4}")
 
 
@@ -33,7 +34,11 @@ class SysFile:
         Raises:
             SensorError: It cannot be read, or there is no number in it.
         """
-        return _number(self._read(), self.path)
+        raw = self._read()
+        digits = raw.rstrip()
+        if digits.isdigit() and len(digits) <= _MOST_DIGITS:  # the short way of every sample, many times a second
+            return int(digits)
+        return _number(raw, self.path)
 
     def text(self) -> str:
         """The text in it now, stripped of blanks.
@@ -45,7 +50,12 @@ class SysFile:
 
     def _read(self) -> bytes:
         try:
-            return _read_again(self._descriptor)
+            return os.pread(self._descriptor, _MOST_BYTES, 0)
+        except OSError as error:
+            if error.errno != errno.ESPIPE:
+                raise SensorError(f"{self.path.name}: {why(error)}") from error
+        try:  # a pipe, which stands for a file that fails in a captured tree
+            return os.read(self._descriptor, _MOST_BYTES)
         except OSError as error:
             raise SensorError(f"{self.path.name}: {why(error)}") from error
 
@@ -160,15 +170,6 @@ def _open(path: Path) -> int:
         return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe in place of a file hangs nobody
     except OSError as error:
         raise SensorError(f"{path.name}: {why(error)}") from error
-
-
-def _read_again(descriptor: int) -> bytes:
-    try:
-        return os.pread(descriptor, _MOST_BYTES, 0)
-    except OSError as error:
-        if error.errno != errno.ESPIPE:
-            raise
-        return os.read(descriptor, _MOST_BYTES)  # a pipe, which stands for a file that fails in a captured tree
 
 
 def _number(raw: bytes, path: Path) -> int:

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from edge_sdk.errors import SensorError, UsageError
-from edge_sdk.sensors.base import Absent, Channel, Value, Wanted, plausible
+from edge_sdk.sensors.base import Absent, Channel, Value, Wanted, measured, plausible
 from edge_sdk.sensors.child import Child
 from edge_sdk.sensors.ina3221 import labels_of
 from edge_sdk.sensors.newest import Newest
@@ -179,7 +179,7 @@ class TegrastatsSensor:
         except BaseException:
             self._child.close()
             raise
-        self.channels = tuple(Channel(rail.name, "power", "sensor_total", rail.in_total) for rail in every)
+        self.channels = tuple(Channel(rail.name, "power", measured(rail.in_total), rail.in_total) for rail in every)
         self._newest = [Newest(self.refresh_s) for _ in every]
         self._put(every, first)
         self._rails = every  # from here on the thread puts

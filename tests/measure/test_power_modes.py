@@ -8,8 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from edge_sdk.conditions.base import PowerMode
-from edge_sdk.conditions.power_mode import PowerModeError, RebootNeededError
-from edge_sdk.errors import UsageError
+from edge_sdk.errors import PowerModeError, RebootNeededError, UsageError
 from edge_sdk.measure.power_modes import front, walk
 
 
