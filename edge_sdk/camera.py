@@ -23,12 +23,14 @@ from edge_sdk.pipeline.opening import Opener, Opening, is_open
 from edge_sdk.pipeline.outlets import Outlets
 from edge_sdk.pipeline.shown import shown
 from edge_sdk.pipeline.supervisor import Reconnect, Supervisor
+from edge_sdk.pipeline.watts import Watts
 from edge_sdk.result import Event, Result, State
 from edge_sdk.sinks.base import Sink
 from edge_sdk.sources.base import Request, Source
 
 if TYPE_CHECKING:
     from edge_sdk.blur import FaceBlur
+    from edge_sdk.sensors.power import Power
     from edge_sdk.tracking import Tracker
     from edge_sdk.zones import Line, Zone
 
@@ -64,6 +66,9 @@ class Camera:
         lines: Count the tracks that cross each; wants `track`.
         blur_faces: Hide faces from every sink: True where the model finds faces itself, or a model that does. The
             caller's own results are not changed.
+        power: What is read beside, while it detects, for the results' `power` and the energy in `stats`. True: the
+            board's own sensors, where it has any. False: nothing. A name, ``DRIVER`` or ``DRIVER:ADDRESS``, such as
+            ``shelly:192.168.1.20``: that sensor. Or open sensors, which stay open and are nobody else's meanwhile.
         on_event: Called at each change of `state`, in the thread that makes it.
         width, height, fps: What a camera is asked for; None is its default.
         backend, confidence, iou, classes, threads, head, card, options: As `Detector` takes them.
@@ -75,6 +80,7 @@ class Camera:
     Raises:
         SourceNotFoundError: There is no such camera or file, or no camera at all.
         SourceError: It cannot be opened.
+        SensorError: The power sensor that was named cannot be opened.
         ModelError, BackendError, UsageError: As `Detector` raises them; UsageError also for a detector's options
             beside an open one.
     """
@@ -91,6 +97,7 @@ class Camera:
         zones: Sequence[Zone] = (),
         lines: Sequence[Line] = (),
         blur_faces: bool | str | Path | Detector = False,
+        power: bool | str | Power = True,
         on_event: Callable[[Event], object] | None = None,
         backend: str = "auto",
         confidence: float = _CONFIDENCE,
@@ -146,7 +153,9 @@ class Camera:
                 opening.open().close()
             raise
         self._face_detector: Detector | None = None
+        self._watts = Watts()
         try:
+            self._watts.open(power)
             blur = self._face_blur(blur_faces)
             opened = opening.open()
             try:
@@ -158,7 +167,7 @@ class Camera:
         except BaseException:
             if is_open(source):
                 opening.open().close()
-            self._close_detectors()
+            self._close_parts()
             raise
         self._newest = opened.live if policy == "auto" else policy == "newest"
         self._mode: Mode = mode or ("latency" if opened.live else "throughput")
@@ -175,8 +184,8 @@ class Camera:
             policy=reconnect if isinstance(reconnect, Reconnect) else None,
             timeout_s=request.timeout_s,
         )
-        # A camera that nobody closes frees its device when it is dropped.
-        self._finalizer = weakref.finalize(self, self._supervisor.close)
+        # A camera that nobody closes frees its device, and its sensors, when it is dropped.
+        self._finalizer = weakref.finalize(self, _free, self._supervisor, self._watts)
 
     def _face_blur(self, wanted: bool | str | Path | Detector) -> FaceBlur | None:
         if wanted is False:
@@ -195,6 +204,11 @@ class Camera:
         return self._supervisor.source
 
     @property
+    def power_reason(self) -> str | None:
+        """Why results have no power; None where they have."""
+        return self._watts.reason
+
+    @property
     def state(self) -> State:
         """What the camera is doing."""
         return self._life.state
@@ -207,13 +221,14 @@ class Camera:
     @property
     def stats(self) -> Stats:
         """The accounting so far, of all runs; `sinks` is that of the latest."""
-        life = self._life
+        life, books = self._life, self._books.stats()
         return replace(
-            self._books.stats(),
+            books,
             state=life.state,
             reconnects=life.reconnects,
             stalls=life.stalls,
             sinks=self._outlets.stats(),
+            energy=self._watts.energy(books.processed),
         )
 
     def detect(
@@ -267,6 +282,7 @@ class Camera:
                 fresh=self._mode == "latency",
                 overlap=self._mode != "eco" and cores() > 1,
                 after=self._after,
+                power=lambda: self._watts.latest,
                 stopped=lambda: self._stopped,
             )
             yield from self._run(loop, self._outlets, frames, seconds)
@@ -283,6 +299,7 @@ class Camera:
         in_peace = in_order = False
         results = loop.results(frames, seconds)
         try:
+            self._watts.start()
             self._supervisor.start()
             for result in results:
                 outlets.put(result)
@@ -297,6 +314,7 @@ class Camera:
             raise
         finally:
             results.close()
+            self._watts.stop()
             if self._newest:  # files are read on where this run ended
                 self._supervisor.stop(_LAST_FRAME_S)
             if not in_order:
@@ -332,9 +350,10 @@ class Camera:
                 iterator.close()
         if not self._running.locked():
             self._settle()
-        self._close_detectors()
+        self._close_parts()
 
-    def _close_detectors(self) -> None:
+    def _close_parts(self) -> None:
+        self._watts.close()
         if self._owns_detector:
             self.detector.close()
         if self._face_detector is not None:
@@ -349,6 +368,13 @@ class Camera:
 
     def __repr__(self) -> str:
         return f"Camera({self.source.name!r}, {self.detector!r}, {self.state})"
+
+
+def _free(supervisor: Supervisor, watts: Watts) -> None:
+    try:
+        supervisor.close()
+    finally:
+        watts.close()
 
 
 def _spinning(mode: Mode | None, model: str | Path | None, backend: str) -> Mapping[str, str] | None:

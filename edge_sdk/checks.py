@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from edge_sdk.device import system_root, this_device
+from edge_sdk.device import power, system_root, this_device
 from edge_sdk.errors import OPENCV_LIBRARIES_HINT, EdgeSdkError, extra_hint, one_line
 
 State = Literal["ok", "note", "bad"]
@@ -28,7 +28,7 @@ class Check:
 
 def run() -> Iterator[Check]:
     """Looks at everything, in the order in which it is needed."""
-    for look in (_python, _board, _opencv, _backends, _model, _cameras, _picamera2, _extras):
+    for look in (_python, _board, _opencv, _backends, _model, _cameras, _picamera2, _power, _extras):
         yield from _guarded(look)
 
 
@@ -126,6 +126,21 @@ def _picamera2() -> Iterator[Check]:
         f"{found}; CSI cameras need it",
         f"{mend}make the environment with python3 -m venv --system-site-packages",
     )
+
+
+def _power() -> Iterator[Check]:
+    found = power()
+    total = found["total"]
+    if total["value_w"] is None:
+        yield Check(
+            "power",
+            "note",
+            f"not measured: {total['reason']}",
+            "detection goes on without it; an external meter is named with --sensor, see 'edge-sdk devices'",
+        )
+        return
+    lacks = f"; {total['reason']}" if total["reason"] else ""
+    yield Check("power", "ok", f"{total['value_w']:.2f} W ({total['method']}{lacks})")
 
 
 def _extras() -> Iterator[Check]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+import time
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ def _here(_root: str | None, _target: str | None) -> Identity:
 
 
 def facts() -> dict[str, Any]:
-    """What ``edge-sdk devices --json`` prints: the board, versions, backends, cameras and power rails.
+    """What ``edge-sdk devices --json`` prints: the board, versions, backends, cameras and what its power sensors read.
 
     Raises:
         TargetError: As `this_device` raises it.
@@ -69,12 +70,63 @@ def facts() -> dict[str, Any]:
             for backend in backends().values()
         ],
         "cameras": [{"spec": camera.spec, "label": camera.label} for camera in find_cameras(system_root())],
-        # What the board's table says can be read; reading it is another command's work.
+        # What the board's table says can be read, and what is read.
         "power_rails": [
             {"name": rail.name, "driver": rail.driver, "address": rail.address, "in_total": rail.in_total}
             for rail in target.rails
         ],
+        "power": power(),
     }
+
+
+def power(sensor: str | None = None) -> dict[str, Any]:
+    """This machine's power sensors, opened and read; takes up to a second.
+
+    Args:
+        sensor: One that gives the total instead; see `edge_sdk.sensors.power.open_power`.
+
+    Returns:
+        ``total`` and ``sensors`` with their channels: value in watts, or null, method, and the reason of what is
+        missing; ``covers``; ``meters``: how sensors can be named.
+
+    Raises:
+        TargetError: As `this_device` raises it.
+        SensorError, UsageError: Of a sensor that was named.
+    """
+    from edge_sdk.result import Reading
+    from edge_sdk.sensors.base import TOTAL, drivers
+    from edge_sdk.sensors.gauge import Gauge
+    from edge_sdk.sensors.power import open_power
+
+    def shown(reading: Reading) -> dict[str, Any]:
+        value = None if reading.value is None else round(reading.value, 3)
+        return {"name": reading.name, "value_w": value, "method": reading.method, "reason": reading.reason}
+
+    with open_power(sensor) as power:
+        gauges = [Gauge(one) for one in power.sensors]
+        reads = [gauge.read() for gauge in gauges]
+        if power.reason is None and any(one.value is None for read in reads for one in read.channels):
+            # A counter, or a load, is a power from the second read on.
+            time.sleep(min(1.0, max(0.2, *(one.refresh_s for one in power.sensors))))
+            reads = [gauge.read() for gauge in gauges]
+        totals = [read.total for one, read in zip(power.sensors, reads, strict=True) if one is power.main]
+        total = Reading(TOTAL, None, "w", None, 0, power.reason) if power.reason or not totals else totals[0]
+        return {
+            "total": shown(total),
+            "covers": power.covers,
+            "sensors": [
+                {
+                    "name": one.name,
+                    "refresh_s": one.refresh_s,
+                    "channels": [
+                        {**shown(reading), "in_total": channel.in_total}
+                        for channel, reading in zip(one.channels, read.channels, strict=True)
+                    ],
+                }
+                for one, read in zip(power.sensors, reads, strict=True)
+            ],
+            "meters": [driver.usage for driver in drivers().values()],
+        }
 
 
 def fits(model: str) -> dict[str, Any]:

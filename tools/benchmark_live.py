@@ -57,8 +57,8 @@ def ring(photo: np.ndarray, count: int = 20) -> list[np.ndarray]:
 class Bench:
     """A detector, its bare session on a prepared input, and frames."""
 
-    def __init__(self, model: Path, frames: list[np.ndarray]) -> None:
-        self.detector = edge_sdk.Detector(model, backend="onnxruntime", threads=1)
+    def __init__(self, model: Path, frames: list[np.ndarray], threads: int = 1) -> None:
+        self.detector = edge_sdk.Detector(model, backend="onnxruntime", threads=threads)
         self.frames = frames
         self._next = itertools.cycle(frames)
         self.session = self.detector.session._session  # the very same, as a user would call it

@@ -67,8 +67,7 @@ def command(
                 "seconds": seconds,
                 **stats.record(),
                 "seen_in_frames": dict(seen),
-                "power": None,
-                "power_reason": "this version reads no power sensor",
+                "power_reason": camera.power_reason,
                 "clip": str(save),
             }
         )
@@ -119,7 +118,7 @@ def _rows(camera: Camera, seen: Counter[str], seconds: float) -> Table:
             table.add_row(title, f"p50 {ms['p50']:.1f} ms, p90 {ms['p90']:.1f} ms, max {ms['max']:.1f} ms (measured)")
     dropped = ", ".join(f"{count} {cause}" for cause, count in stats.dropped.items()) or "none"
     table.add_row("frames", f"{stats.captured} captured, {stats.processed} processed, dropped: {dropped}")
-    table.add_row("power", "not measured: this version reads no power sensor")
+    table.add_row("power", shared.power_text(stats.energy, camera.power_reason))
     found = ", ".join(f"{name} in {count}" for name, count in seen.most_common(4)) or "nothing yet"
     table.add_row("seen", f"{found} of {stats.processed} frames")
     return table

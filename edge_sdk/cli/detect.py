@@ -80,6 +80,13 @@ def command(
     line: list[str] = typer.Option(
         None, "--line", help="Count crossings, with --track: 'door=0.5,0 0.5,1'; may be repeated."
     ),
+    sensor: str = typer.Option(
+        None,
+        "--sensor",
+        metavar="DRIVER[:ADDRESS]",
+        help="What measures power: a meter, such as shelly:192.168.1.20; left out: the board's own, where it has any.",
+    ),
+    power: bool = typer.Option(True, "--power/--no-power", help="Read power beside."),
     width: int = typer.Option(None, "--width", min=1, help="Ask a camera for this width."),
     height: int = typer.Option(None, "--height", min=1, help="Ask a camera for this height."),
     fps: float = typer.Option(None, "--fps", min=0.1, help="Ask a camera for this rate."),
@@ -115,6 +122,7 @@ def command(
         zones=[parse_zone(text) for text in zone or ()],
         lines=[parse_line(text) for text in line or ()],
         blur_faces=face_model if face_model is not None else blur_faces,
+        power=_power(power, sensor),
         backend=backend,
         confidence=confidence,
         iou=iou,
@@ -147,17 +155,26 @@ def command(
                 sink.close()
         # Also when somebody ends the run, which is how a camera's run ends, and when the source is lost.
         if camera.stats.captured:
-            _summary(camera.stats, None if camera.source.live else time.monotonic() - began)
+            file_s = None if camera.source.live else time.monotonic() - began
+            _summary(camera.stats, file_s, camera.power_reason if power else None)
             if save is not None and save.exists():
                 typer.echo(f"written: {save}", err=True)
             if as_json:
-                typer.echo(json.dumps({"stats": camera.stats.record()}))
+                typer.echo(json.dumps({"stats": {**camera.stats.record(), "power_reason": camera.power_reason}}))
     stats = camera.stats
     check_written(sinks, camera)
     if camera.ended:
         finish(sinks)
     if stats.captured and not stats.processed and stats.dropped.get("decode_error"):
         raise SourceError(f"{camera.source.name}: not one of {stats.captured} pictures could be read")
+
+
+def _power(wanted: bool, sensor: str | None) -> bool | str:
+    if sensor is None:
+        return wanted
+    if not wanted:
+        raise UsageError("--sensor says what to read, and --no-power to read nothing")
+    return sensor
 
 
 def _reconnect(wanted: bool, give_up_s: float | None) -> bool | Reconnect:
@@ -193,7 +210,7 @@ def _line(result: Result, names: tuple[str, ...], total: int | None) -> str:
     )
 
 
-def _summary(stats: Stats, file_s: float | None) -> None:
+def _summary(stats: Stats, file_s: float | None, no_power: str | None) -> None:
     """What became of the frames, and how fast: of a file its rate, of a live source how fresh its results were."""
     said = {"shutdown": "waiting at the end"}
     dropped = ", ".join(
@@ -209,6 +226,8 @@ def _summary(stats: Stats, file_s: float | None) -> None:
     if stats.reconnects or stats.stalls:
         text += f"; {stats.reconnects} reconnections, {stats.stalls} stalls"
     typer.echo(text, err=True)
+    if stats.energy is not None or no_power is not None:
+        typer.echo(f"power: {shared.power_text(stats.energy, no_power)}", err=True)
     for name, sink in stats.sinks.items():
         if sink.dropped or sink.failed:
             why = f" ({sink.error})" if sink.error else ""

@@ -16,7 +16,7 @@ def command(
     boards: bool = typer.Option(False, "--boards", help="Instead: every board there is a table for."),
     as_json: bool = shared.json_option,
 ) -> None:
-    """Show the board, its backends, cameras and power rails.
+    """Show the board, its backends, cameras and power sensors.
 
     Of a backend that is missing it says why.
 
@@ -67,12 +67,35 @@ def _print(facts: dict[str, Any]) -> None:
         typer.echo(f"    {camera['spec']:<14} {camera['label']}")
     if not facts["cameras"]:
         typer.echo("    none found ('edge-sdk doctor' says what to look at)")
-    typer.echo("Power rails in this board's table (this version does not read them)")
-    for rail in facts["power_rails"]:
-        total = "in the total" if rail["in_total"] else "part of another rail"
-        typer.echo(f"    {rail['name']:<18} {rail['driver']} {rail['address']}, {total}")
-    if not facts["power_rails"]:
-        typer.echo("    this board's table names none")
+    _print_power(facts["power"])
+
+
+def _print_power(power: dict[str, Any]) -> None:
+    total = power["total"]
+    typer.echo(f"Power: {_watts(total)}")
+    if total["value_w"] is not None and power["covers"] is not None:
+        typer.echo(f"    it covers: {power['covers']}")
+    for sensor in power["sensors"]:
+        channels = sensor["channels"]
+        if {one["value_w"] for one in channels} == {None} and len({one["reason"] for one in channels}) == 1:
+            names, reason = ", ".join(one["name"] for one in channels), channels[0]["reason"]
+            why = "" if reason == total["reason"] else f": {reason}"
+            typer.echo(f"    {sensor['name']} gives nothing{why} ({names})")
+            continue
+        for one in channels:
+            part = "in the total" if one["in_total"] else "not in the total"
+            typer.echo(f"    {one['name']:<18} {sensor['name']}, {part}: {_watts(one)}")
+    typer.echo("Sensors by name, for --sensor")
+    for usage in power["meters"]:
+        how, _, what = usage.partition("  ")
+        typer.echo(f"    {how:<24} {what.strip()}")
+
+
+def _watts(reading: dict[str, Any]) -> str:
+    if reading["value_w"] is None:
+        return f"not measured: {reading['reason']}"
+    lacks = f"; {reading['reason']}" if reading["reason"] else ""
+    return f"{reading['value_w']:.3f} W ({reading['method']}{lacks})"
 
 
 def _print_fit(fit: dict[str, Any]) -> None:

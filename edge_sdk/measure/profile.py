@@ -98,9 +98,8 @@ def profile(
         else:
             stream.run(recipe.work_s, progress=lambda part: tell(part, "timing"))
             latency = stream.latency(layers=layers)
-        return _record(
-            stream.detector, picture, image is None, facts, latency, measured, energy, reason, recipe, threads
-        )
+        model_facts = _model_facts(stream.detector, picture, image is None, threads)
+    return _record(model_facts, facts, latency, measured, energy, reason, recipe)
 
 
 def _noise() -> NDArray[np.uint8]:

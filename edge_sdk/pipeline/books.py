@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_sdk.measure.running import PowerStats
 from edge_sdk.result import State, Timing
 
 # Percentiles are over the latest frames, so that a run of months needs no more memory than one of minutes.
@@ -55,6 +56,7 @@ class Stats:
         reconnects: How often it came back after it was lost.
         stalls: How often it gave no frame for too long.
         sinks: By name.
+        energy: Of the runs so far; None where there is no power sensor.
     """
 
     captured: int
@@ -66,14 +68,17 @@ class Stats:
     reconnects: int = 0
     stalls: int = 0
     sinks: Mapping[str, SinkStats] = field(default_factory=dict)
+    energy: PowerStats | None = None
 
     def record(self) -> dict[str, Any]:
         """The figures as plain values, as ``--json`` prints them: every cause of drops is there, if only at 0.
 
-        Milliseconds have three decimals.
+        Milliseconds, watts, joules and seconds have three decimals.
         """
+        record = asdict(self)
         return {
-            **asdict(self),
+            **record,
+            "energy": None if self.energy is None else _rounded(record["energy"]),
             "dropped": {**dict.fromkeys(DROP_CAUSES, 0), **self.dropped},
             "percentiles": {
                 stage: {name: round(value, 3) for name, value in figures.items()}
@@ -126,6 +131,13 @@ class Books:
             in_flight=captured - processed - sum(dropped.values()),
             percentiles={stage: percentiles(window[:, column]) for column, stage in enumerate(_STAGES)},
         )
+
+
+def _rounded(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: round(value, 3) if isinstance(value, float) else _rounded(value) if isinstance(value, Mapping) else value
+        for key, value in record.items()
+    }
 
 
 def percentiles(values: Sequence[float] | NDArray[np.float64]) -> dict[str, float]:

@@ -12,7 +12,7 @@ from edge_sdk.pipeline.books import Books
 from edge_sdk.pipeline.engine import Engine, Job
 from edge_sdk.pipeline.failures import Failures
 from edge_sdk.pipeline.supervisor import Supervisor
-from edge_sdk.result import Frame, Result, Timing
+from edge_sdk.result import Frame, Reading, Result, Timing
 
 # One is run, one waits to be run next, one is filled or decoded.
 _BUFFERS = 3
@@ -36,6 +36,7 @@ class Loop:
         fresh: Of those, a result that waited too long for its caller is dropped as stale.
         overlap: The engine runs in a thread of its own while the next picture is prepared and the last one decoded.
         after: What is done with decoded detections: tracking, counting.
+        power: Gives the newest power, at once.
         stopped: Whether the run is to end.
     """
 
@@ -49,6 +50,7 @@ class Loop:
         fresh: bool,
         overlap: bool,
         after: After,
+        power: Callable[[], Reading | None] = lambda: None,
         stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         self._detector = detector
@@ -58,6 +60,7 @@ class Loop:
         self._fresh = newest and fresh
         self._overlap = overlap
         self._after = after
+        self._power = power
         self._failures = Failures()
         self._end_s: float | None = None
         self._caller_s = 0.0  # what the caller did with the last result
@@ -237,7 +240,7 @@ class Loop:
         timing = Timing(wait_ms, preprocess_ms, infer_ms, decode_ms, total_ms)
         self._failures.success()
         self._books.processed(timing)
-        return Result(job.frame, detections, timing, counts=counts)
+        return Result(job.frame, detections, timing, self._power(), counts)
 
     def _failed(self, error: Exception, frame: Frame) -> None:
         if self._supervisor.closed:  # with its detector, perhaps

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from edge_sdk.errors import SinkError, one_line
 from edge_sdk.models.labels import name_of
-from edge_sdk.result import Result
+from edge_sdk.result import Reading, Result
 from edge_sdk.sinks.base import Sink
 
 
@@ -20,7 +20,8 @@ def as_record(result: Result, class_names: Sequence[str]) -> dict[str, Any]:
     """A result as plain values: what ``edge-sdk detect --json`` prints for each frame.
 
     Keys: frame, source, captured_ns, detections (xyxy in source pixels, confidence, class_id, class_name, track_id,
-    and landmarks where the model has them), timing in milliseconds, power, counts of zones and lines.
+    and landmarks where the model has them), timing in milliseconds, power as a `Reading`, or null
+    where no sensor is read, counts of zones and lines.
     """
     detections = []
     for found in result.detections:
@@ -40,9 +41,13 @@ def as_record(result: Result, class_names: Sequence[str]) -> dict[str, Any]:
         "captured_ns": result.frame.captured_ns,
         "detections": detections,
         "timing": {name: round(value, 3) for name, value in asdict(result.timing).items()},
-        "power": None if result.power is None else asdict(result.power),
+        "power": None if result.power is None else _power(result.power),
         "counts": dict(result.counts),
     }
+
+
+def _power(reading: Reading) -> dict[str, Any]:
+    return {**asdict(reading), "value": None if reading.value is None else round(reading.value, 3)}
 
 
 class JsonlSink(Sink):

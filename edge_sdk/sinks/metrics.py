@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, get_args
 
 from edge_sdk.errors import MissingDependencyError, extra_hint
+from edge_sdk.measure.running import PowerStats
 from edge_sdk.pipeline.books import DROP_CAUSES, SinkStats, Stats
 from edge_sdk.result import State
 from edge_sdk.sources.base import without_credentials
@@ -53,6 +54,8 @@ class MetricsCollector:
         yield self._state(stats.state)
         yield self._counter("reconnects", "Times that the camera came back after it was lost.", stats.reconnects)
         yield self._counter("stalls", "Times that the camera gave no frame for too long.", stats.stalls)
+        if stats.energy is not None:
+            yield from self._power(stats.energy)
         yield from self._sinks(stats.sinks)
         if self._counts is not None:
             yield self._zones(self._counts())
@@ -77,6 +80,18 @@ class MetricsCollector:
         for one in STATES:
             family.add_metric([self._camera, one], float(one == state))
         return family
+
+    def _power(self, energy: PowerStats) -> Iterator[Any]:
+        """Nothing that is not known: a gauge that is away says more than one at 0."""
+        power = self._family("gauge", "power_watts", "The newest power, by how it came about.", "method")
+        latest = energy.latest
+        if latest is not None and latest.value is not None and latest.method is not None:
+            power.add_metric([self._camera, latest.method], latest.value)
+        yield power
+        if energy.energy_j is not None:
+            yield self._counter("energy_joules", "Energy of the runs so far, idle power included.", energy.energy_j)
+        text = "Time of the runs without a value of power, which is not in the energy."
+        yield self._counter("power_gaps_seconds", text, energy.gaps_s)
 
     def _sinks(self, sinks: Mapping[str, SinkStats]) -> Iterator[Any]:
         results = self._family("counter", "sink_results", "What became of a sink's results.", "sink", "outcome")

@@ -27,7 +27,9 @@ def test_a_photo_of_a_bear_prints_a_bear(edge_sdk_command, yolox: Path, bear: Pa
     assert "1 captured, 1 processed, dropped: none" in ran.err
 
 
-def test_json_is_one_object_a_frame_with_the_keys_of_the_design(edge_sdk_command, yolox: Path, highway: Path) -> None:
+def test_json_is_one_object_a_frame_with_the_keys_of_the_design(
+    edge_sdk_command, yolox: Path, highway: Path, no_sensor: Path
+) -> None:
     ran = edge_sdk_command("detect", highway, "--model", yolox, "--frames", 3, "--json")
     assert ran.code == 0
     *records, last = ran.lines
@@ -45,6 +47,37 @@ def test_json_is_one_object_a_frame_with_the_keys_of_the_design(edge_sdk_command
     assert stats["processed"] == 3
     assert set(stats["percentiles"]) == stages
     assert set(stats["percentiles"]["infer_ms"]) == {"p50", "p90", "p99", "max"}
+    assert stats["energy"] is None
+    assert "no energy counter" in stats["power_reason"]
+    assert "power: not measured: no energy counter" in ran.err
+
+
+def test_power_is_in_every_record_and_its_energy_in_the_totals(
+    edge_sdk_command, yolox: Path, highway: Path, jetson: Path
+) -> None:
+    ran = edge_sdk_command("detect", highway, "--model", yolox, "--json")
+    *records, last = ran.lines
+    assert {(one["power"]["value"], one["power"]["method"]) for one in records} == {(4.785, "sensor_total")}
+    assert last["stats"]["energy"]["mean_w"] == 4.785
+    assert "power: 4.78 W in the mean, " in ran.err
+    assert "mJ a result with idle power (sensor_total)" in ran.err
+
+
+def test_power_is_not_read_where_nobody_wants_it(edge_sdk_command, yolox: Path, bear: Path, jetson: Path) -> None:
+    ran = edge_sdk_command("detect", bear, "--model", yolox, "--json", "--no-power")
+    assert ran.lines[0]["power"] is None
+    assert "power" not in ran.err
+    wrong = edge_sdk_command("detect", bear, "--model", yolox, "--no-power", "--sensor", "rapl")
+    assert wrong.code == 2
+    assert "--sensor says what to read, and --no-power to read nothing" in wrong.err
+
+
+def test_a_sensor_that_is_named_and_not_there_is_an_error(
+    edge_sdk_command, yolox: Path, bear: Path, no_sensor: Path
+) -> None:
+    ran = edge_sdk_command("detect", bear, "--model", yolox, "--sensor", "rapl")
+    assert ran.code == 1
+    assert "no energy counter" in ran.err
 
 
 def test_jsonl_goes_to_a_file_while_people_read_the_lines(

@@ -36,6 +36,44 @@ def test_people_read_backends_and_why_the_board_is_what_it_is(edge_sdk_command, 
     assert "onnxruntime" in out
 
 
+def test_power_is_read_with_its_method(edge_sdk_command, jetson: Path) -> None:
+    power = edge_sdk_command("devices", "--json").json["power"]
+    assert power["total"] == {"name": "board", "value_w": 4.785, "method": "sensor_total", "reason": None}
+    rails = {one["name"]: one for sensor in power["sensors"] for one in sensor["channels"]}
+    assert rails["VDD_IN"]["in_total"] is True
+    assert rails["VDD_SOC"]["in_total"] is False
+    assert rails["VDD_SOC"]["value_w"] == pytest.approx(1.513)
+    out = edge_sdk_command("devices").out
+    assert "Power: 4.785 W (sensor_total)" in out
+    assert "it covers: the module's input" in out
+    assert "VDD_SOC            ina3221, not in the total: 1.513 W (sensor_total)" in out
+
+
+def test_a_power_counter_is_a_power_from_the_second_read_on(
+    edge_sdk_command, captured_board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGE_SDK_ROOT", str(captured_board("x86_rapl")))
+    monkeypatch.setenv("EDGE_SDK_TARGET", "generic-x86_64")
+    total = edge_sdk_command("devices", "--json").json["power"]["total"]
+    assert (total["value_w"], total["method"]) == (0.0, "counter")  # the captured counter stands still
+
+
+def test_a_sensor_that_gives_nothing_says_why_once(edge_sdk_command, no_sensor: Path) -> None:
+    power = edge_sdk_command("devices", "--json").json["power"]
+    assert power["total"]["value_w"] is None
+    assert "there is no intel-rapl in /sys/class/powercap" in power["total"]["reason"]
+    out = edge_sdk_command("devices").out
+    assert "Power: not measured: no energy counter" in out
+    assert "    rapl gives nothing (package)" in out
+    assert out.count("there is no intel-rapl") == 1
+
+
+def test_it_says_how_sensors_are_named(edge_sdk_command, no_sensor: Path) -> None:
+    out = edge_sdk_command("devices").out
+    assert "Sensors by name, for --sensor" in out
+    assert "shelly:HOST" in out
+
+
 def test_a_model_that_fits(yolox: Path) -> None:
     """In a process of its own: in this one the engine's memory is long allocated."""
     command = [sys.executable, "-m", "edge_sdk", "devices", "--fits", yolox, "--json"]

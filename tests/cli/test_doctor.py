@@ -74,6 +74,18 @@ def test_a_raspberry_pi_without_picamera2_is_told_about_system_site_packages(
     assert "--system-site-packages" in (check.mend or "")
 
 
+def test_power_is_shown_as_it_is_read(jetson: Path) -> None:
+    (check,) = (check for check in checks.run() if check.name == "power")
+    assert (check.state, check.found, check.mend) == ("ok", "4.79 W (sensor_total)", None)
+
+
+def test_power_that_cannot_be_read_is_a_note_with_what_to_do(no_sensor: Path) -> None:
+    (check,) = (check for check in checks.run() if check.name == "power")
+    assert check.state == "note"
+    assert check.found.startswith("not measured: no energy counter")
+    assert "--sensor" in (check.mend or "")
+
+
 def test_a_check_that_breaks_is_reported_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGE_SDK_TARGET", "no-such-board")
     found = {check.name: check for check in checks.run()}

@@ -51,13 +51,19 @@ def test_a_class_id_below_zero_is_not_the_last_name(make_result: MakeResult) -> 
 
 def test_tracks_landmarks_and_power_are_there_where_they_are_known(make_result: MakeResult) -> None:
     found = two(track_id=np.array([4, 5], np.int64), landmarks=np.ones((2, 2, 2), np.float32))
-    result = replace(make_result(IMAGE, found), power=Reading("VDD_IN", 5.5, "w", "sensor_total", 9, None))
+    result = replace(make_result(IMAGE, found), power=Reading("VDD_IN", 5.4999, "w", "sensor_total", 9, None))
     record = json.loads(json.dumps(as_record(result, NAMES)))
     assert [one["track_id"] for one in record["detections"]] == [4, 5]
     assert record["detections"][0]["landmarks"] == [[1.0, 1.0], [1.0, 1.0]]
     assert record["power"] == {
         "name": "VDD_IN", "value": 5.5, "unit": "w", "method": "sensor_total", "at_ns": 9, "reason": None,
     }  # fmt: skip
+
+
+def test_a_sensor_that_fails_is_told_with_its_reason(make_result: MakeResult) -> None:
+    result = replace(make_result(IMAGE, two()), power=Reading("board", None, "w", None, 9, "gone (ENODEV)"))
+    power = json.loads(json.dumps(as_record(result, NAMES)))["power"]
+    assert (power["value"], power["method"], power["reason"]) == (None, None, "gone (ENODEV)")
 
 
 def test_each_frame_is_a_line_that_is_there_at_once(tmp_path: Path, make_result: MakeResult) -> None:

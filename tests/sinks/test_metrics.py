@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
+from edge_sdk.measure.running import PowerStats
 from edge_sdk.pipeline.books import DROP_CAUSES, Books, SinkStats, Stats
-from edge_sdk.result import Timing
+from edge_sdk.result import Reading, Timing
 from edge_sdk.sinks.metrics import STATES, MetricsCollector, text
 
 RUN = Stats(
@@ -131,6 +132,20 @@ def test_sinks_are_told_by_outcome_with_what_waits() -> None:
     assert outcomes == [90, 7, 2]
     assert of(samples, "sink_waiting", sink=name) == 1
     assert labelled(samples, "sink_waiting", "sink") == set(RUN.sinks)
+
+
+def test_power_and_energy_are_there_where_they_are_known() -> None:
+    latest = Reading("board", 4.9, "w", "sensor_partial", 9, "without VDD_SOC (gone)")
+    energy = PowerStats(60.0, 290.0, 4.9, "sensor_total", None, 600, 2.5, latest=latest)
+    samples = scrape(replace(RUN, energy=energy))
+    assert of(samples, "power_watts", method="sensor_partial") == 4.9
+    assert of(samples, "energy_joules_total") == 290
+    assert of(samples, "power_gaps_seconds_total") == 2.5
+    gone = replace(energy, energy_j=None, mean_w=None, latest=replace(latest, value=None, method=None))
+    assert {name for name, _ in scrape(replace(RUN, energy=gone)) if "power" in name or "joules" in name} == {
+        "edge_sdk_power_gaps_seconds_total"
+    }
+    assert not [name for name, _ in scrape(RUN) if "power" in name or "joules" in name]
 
 
 def test_counts_of_zones_are_there_where_somebody_counts() -> None:
