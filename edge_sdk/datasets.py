@@ -162,13 +162,15 @@ def _load_coco(folder: Path, labels: Path) -> Dataset:
             corners, label = [left, top, left + width, top + height], index[names[int(box["category_id"])]]
             by_image.setdefault(int(box["image_id"]), []).append((corners, label, bool(box.get("iscrowd", 0)), area))
     photos: dict[int, LabelledPhoto] = {}
+    home = folder / "images"
+    prefix = "" if (home / "images").is_dir() else "images/"  # some sets name photos from the set's folder on
     for where, image in _coco_items(labels, table, "images"):
         with where:
             if (image_id := int(image["id"])) in photos:
                 raise ValueError(f"id {image_id} is there twice")
             rows = by_image.get(image_id, [])
             corners_of, ids, crowds, areas = zip(*rows, strict=True) if rows else ((), (), (), ())
-            path = _inside(folder / "images", str(image["file_name"]))
+            path = _inside(home, str(image["file_name"]).removeprefix(prefix))
             photos[image_id] = _labels_of(path, corners_of, ids, crowds, areas)
     return Dataset("COCO", classes, tuple(photos.values()))
 

@@ -119,6 +119,7 @@ def test_the_people_set_has_its_labels_in_a_file_of_another_name(shared: Path) -
     dataset = load(shared / "data/people")
     assert (dataset.layout, len(dataset.photos)) == ("COCO", 3559)
     assert any(photo.crowd.any() for photo in dataset.photos)
+    assert all(photo.path.is_file() for photo in dataset.photos[:100])  # named "images/..." there
 
 
 def test_no_folder_no_labels_and_no_photos_are_told_apart(tmp_path: Path, coco: Path) -> None:
@@ -214,6 +215,11 @@ def test_labels_must_not_point_outside_the_photos(coco: Path, name: str) -> None
     edit_coco(coco, lambda table: table["images"][0].update(file_name=name))
     with pytest.raises(DatasetError, match=r"images\[0\]: photo .* does not lie in"):
         load(coco)
+
+
+def test_names_may_begin_at_the_set_rather_than_at_its_photos(coco: Path) -> None:
+    edit_coco(coco, lambda table: table["images"][0].update(file_name="images/a.jpg"))
+    assert plain(load(coco)) == expected()
 
 
 def test_photos_may_lie_in_folders_of_their_own(coco: Path) -> None:

@@ -81,8 +81,11 @@ def test_power_is_read_only_while_it_detects(detector: edge_sdk.Detector) -> Non
     with edge_sdk.Camera(frames(fps=50, live=True), detector, power=Power([sensor], None)) as camera:
         time.sleep(0.15)
         assert sensor.reads == 0
+        detecting_s = 0.0
         for _ in range(2):
+            began = time.monotonic()
             list(camera.detect(seconds=0.3))
+            detecting_s += time.monotonic() - began
             reads = sensor.reads
             assert reads >= 3
             time.sleep(0.15)
@@ -90,7 +93,7 @@ def test_power_is_read_only_while_it_detects(detector: edge_sdk.Detector) -> Non
         energy = camera.stats.energy
         assert energy is not None
         assert energy.mean_w == pytest.approx(5.0)
-        assert energy.seconds < 0.9
+        assert energy.seconds <= detecting_s  # the pauses between are not in it
     assert not sensor.closed
     assert sensor.clashes == 0
 
