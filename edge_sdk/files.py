@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edge_sdk.errors import SinkError, one_line
+
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 @contextmanager
@@ -18,7 +21,7 @@ def replacing(path: Path) -> Iterator[Path]:
     A block that raises leaves what was under the name before, and nothing beside it.
 
     Raises:
-        SinkError: The folder is not there or cannot be written, or there is a folder under the name.
+        SinkError: The folder is not there or cannot be written, there is a folder under the name, or the disk is full.
     """
     if path.is_dir():
         raise SinkError(f"{path}: cannot be written: it is a folder")
@@ -28,7 +31,12 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise SinkError(f"{path}: cannot be written: {error.strerror or one_line(error)} ({path.parent})") from error
     try:
-        yield temporary
+        try:
+            yield temporary
+        except OSError as error:
+            if error.errno not in _DISK or isinstance(error, SinkError):
+                raise  # whatever else the block does has its own words
+            raise SinkError(f"{path}: cannot be written: {error.strerror or one_line(error)}") from error
         try:
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())

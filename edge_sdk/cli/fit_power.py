@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 
 import typer
 
 from edge_sdk.cli import shared
-from edge_sdk.errors import UsageError
+from edge_sdk.errors import SinkError, UsageError
 
 
 def command(
@@ -31,6 +32,7 @@ def command(
     from edge_sdk.device import system_root
     from edge_sdk.measure.power_fit import levels, measure_points
     from edge_sdk.sensors.base import Wanted, drivers, missing_driver
+    from edge_sdk.sensors.pmic import PmicSensor
     from edge_sdk.sensors.pmic_fit import fit_line, save
     from edge_sdk.sensors.power import open_power
     from edge_sdk.shell import shell_for
@@ -38,11 +40,18 @@ def command(
     name, _, address = meter.partition(":")
     if name not in drivers():
         raise UsageError(str(missing_driver(name)))
+    if out.is_dir() or not os.access(out.parent, os.W_OK | os.X_OK):  # said before minutes of measuring
+        raise SinkError(f"{out}: cannot be written: {'it is a folder' if out.is_dir() else out.parent}")
     root = system_root()
     with open_power() as power:
         board = power.main
         if board is None:
             raise UsageError(f"there is nothing to fit: {power.reason}")
+        if board.name != PmicSensor.name:
+            raise UsageError(
+                f"{board.name} takes no fit: this is for the power chip of a Raspberry Pi 5, 500 or CM5, whose sum "
+                "lacks the 5 V rail"
+            )
         options = shared.parse_options(meter_option, "--meter-option")
         external = drivers()[name].open(Wanted(address=address, root=root, shell=shell_for(root), options=options))
         try:

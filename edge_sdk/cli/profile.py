@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from edge_sdk.cli import shared
+from edge_sdk.errors import SinkError, UsageError, one_line
 
 if TYPE_CHECKING:
     from edge_sdk.measure.recipe import Progress, Recipe
     from edge_sdk.measure.record import Profile
     from edge_sdk.report.page import Page
+
+
+_RING_BYTES = 64 << 20  # more than an hour of any board's sensors takes
 
 
 def command(
@@ -68,36 +76,88 @@ def command(
         "card": card,
         "options": shared.parse_options(option),
     }
+    _check_outputs(out, html, csv, power_modes)
+    request = {
+        **settings,
+        "sensor": _without_password(sensor),
+        "image": None if image is None else str(image.absolute()),
+        "recipe": asdict(recipe),
+    }
     if image is not None:
         from edge_sdk.sources.files import read_photo
 
         settings["image"] = read_photo(image)
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
     if power_modes:
-        _walk(model, power_modes, recipe, settings, out, html, as_json)
+        _walk(model, power_modes, recipe, settings, request, out, html, as_json)
         return
     found = _measure(model, recipe, settings, "profile")
-    _write(found, out, html, csv)
+    # Said before it is written: a disk that is full by now must not cost the measurement.
     if as_json:
         shared.print_json(found.record())
     else:
         typer.echo(summary(found))
+    _write(found, out, html, csv)
+    if not as_json:
         _say_where(out, html, csv)
+
+
+def _check_outputs(out: Path | None, html: Path | None, csv: Path | None, power_modes: str | None) -> None:
+    """What cannot be written is said before a measurement of minutes, not after it."""
+    from importlib.util import find_spec
+
+    from edge_sdk.errors import MissingDependencyError, extra_hint
+
+    if power_modes and csv is not None:
+        raise UsageError("--csv is of one profile: a walk through power modes writes the tables of each into --out")
+    for name, folder in (("--out", out), ("--csv", csv)):
+        if folder is None:
+            continue
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise UsageError(f"{name} {folder}: it takes a folder, and a file is there") from error
+        except OSError as error:
+            raise SinkError(f"{folder}: cannot be made: {error.strerror}") from error
+    for place in filter(None, (out, csv, None if html is None else html.parent)):
+        if not os.access(place, os.W_OK | os.X_OK):
+            why = "no permission to write there" if place.is_dir() else "there is no such folder"
+            raise SinkError(f"{place}: {why}")
+    if html is not None:
+        if html.is_dir():
+            raise UsageError(f"--html {html}: it takes a file, and a folder is there; --out takes a folder")
+        if find_spec("plotly") is None:
+            raise MissingDependencyError(f"plotly is not installed, which draws plots: {extra_hint('report')}")
 
 
 def _measure(model: str | None, recipe: Recipe, settings: Mapping[str, Any], label: str) -> Profile:
     """One profile, with progress; its samples are on the disk meanwhile, in case the process dies."""
     from edge_sdk.measure.profile import default_ring, leftover_rings, profile
 
-    for ring in leftover_rings():
-        typer.echo(f"a profile was interrupted; its samples are in {ring}: edge-sdk report {ring}", err=True)
+    for left in leftover_rings():
+        typer.echo(
+            f"a profile was interrupted; its samples are in {left}: edge-sdk report {left} shows them; delete it then",
+            err=True,
+        )
     ring = default_ring()
-    ring.parent.mkdir(parents=True, exist_ok=True)
+    why_not = _why_no_ring(ring.parent)
+    if why_not is not None:
+        typer.echo(f"samples are not kept for the case of a crash: {why_not}", err=True)
     with _progress(label) as tell:
-        found = profile(model, recipe=recipe, ring=ring, progress=tell, **settings)
-    ring.unlink(missing_ok=True)
+        found = profile(model, recipe=recipe, ring=None if why_not else ring, progress=tell, **settings)
+    if why_not is None:
+        ring.unlink(missing_ok=True)
     return found
+
+
+def _why_no_ring(folder: Path) -> str | None:
+    """Why the samples cannot be kept in this folder, which is made; None where they can."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            free = shutil.disk_usage(folder).free
+    except OSError as error:
+        return f"{folder}: {error.strerror or one_line(error)}"
+    return None if free > _RING_BYTES else f"{folder}: less than {_RING_BYTES >> 20} MiB are free"
 
 
 @contextmanager
@@ -153,8 +213,8 @@ def _say_where(out: Path | None, html: Path | None, csv: Path | None) -> None:
 
 
 def _walk(
-    model: str | None, wanted: str, recipe: Recipe, settings: Mapping[str, Any], out: Path | None, html: Path | None,
-    as_json: bool,
+    model: str | None, wanted: str, recipe: Recipe, settings: Mapping[str, Any], request: Mapping[str, Any],
+    out: Path | None, html: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     from edge_sdk.conditions.power_mode import PowerModes
     from edge_sdk.measure.power_modes import front, walk
@@ -168,7 +228,7 @@ def _walk(
             _write(found, out, None, None, _file_name(mode))
         return found
 
-    kept = _kept(out, [mode.name for mode in modes.available()], model, recipe) if out is not None else {}
+    kept = _kept(out, [mode.name for mode in modes.available()], model, request) if out is not None else {}
     for mode in kept:
         typer.echo(f"{mode}: kept from an earlier run in {out}", err=True)
     profiles = walk(modes, names, measure, kept)
@@ -184,27 +244,47 @@ def _walk(
     _say_where(out, html, None)
 
 
+def _without_password(sensor: str | None) -> str | None:
+    """A meter's name as it may be stored; what is before the @ of a serial port is no user."""
+    driver, colon, address = (sensor or "").partition(":")
+    return sensor if driver == "serial" or "@" not in address else f"{driver}{colon}{address.rpartition('@')[2]}"
+
+
 def _file_name(mode: str) -> str:
     """A mode's name as a file's."""
     return "mode-" + "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in mode)
 
 
-def _kept(out: Path, modes: list[str], model: str | None, recipe: Recipe) -> dict[str, Profile]:
-    """Profiles in the folder that are of this model, measured in that mode for as long as is asked for now."""
+def _kept(out: Path, modes: list[str], model: str | None, request: Mapping[str, Any]) -> dict[str, Profile]:
+    """Profiles in the folder that stand, of this model, in that mode, and asked for in the very same words.
+
+    Another backend, meter or recipe gives other figures: these are measured anew. What was asked for is kept in the
+    folder too.
+    """
+    import json
+
     from edge_sdk.detector import find_model
     from edge_sdk.errors import EdgeSdkError
+    from edge_sdk.files import replacing
     from edge_sdk.measure.profile import sha256
     from edge_sdk.report.read import read_profile
 
     digest = sha256(find_model(model))
+    asked = out / "power-modes-request.json"
+    words = json.dumps({"model": digest, **request}, indent=2, default=str) + "\n"
+    same = asked.is_file() and asked.read_text("utf-8", "replace") == words
+    if not same:
+        with replacing(asked) as temporary:
+            temporary.write_text(words, "utf-8")
+        return {}
     kept = {}
     for mode in modes:
         try:
             found = read_profile(out / f"{_file_name(mode)}.json")
         except EdgeSdkError:
             continue
-        long_enough = found.energy is None or found.energy.repeats >= recipe.repeats
-        if found.model.get("sha256") == digest and found.device.get("power_mode") == mode and long_enough:
+        stands = found.energy is None or not found.energy.rejected
+        if found.model.get("sha256") == digest and found.device.get("power_mode") == mode and stands:
             kept[mode] = found
     return kept
 
@@ -212,13 +292,13 @@ def _kept(out: Path, modes: list[str], model: str | None, recipe: Recipe) -> dic
 def _print_front(profiles: Mapping[str, Profile], best: tuple[str, ...]) -> None:
     from rich.table import Table
 
-    table = Table("power mode", "p50 ms", "p99 ms", "gross mJ", "net mJ", "work W", "nobody beats it")
+    table = Table("power mode", "p50 ms", "p99 ms", "gross mJ", "net mJ", "work W", "method", "nobody beats it")
     for mode, found in profiles.items():
         ms, energy = found.latency.percentiles_ms, found.energy
         figures = [f"{ms['p50']:.2f}", f"{ms['p99']:.2f}"]
         for figure in (energy.gross_mj, energy.net_mj, energy.work_w) if energy is not None else (None, None, None):
             figures.append("-" if figure is None else f"{figure.value:.2f} ({figure.low:.2f} to {figure.high:.2f})")
-        table.add_row(mode, *figures, "yes" if mode in best else "")
+        table.add_row(mode, *figures, "-" if energy is None else energy.method, "yes" if mode in best else "")
     shared.console().print(table)
     for mode, found in profiles.items():
         energy = found.energy

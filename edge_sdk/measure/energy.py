@@ -31,6 +31,7 @@ class Integral:
         method: Of the sum; "sensor_partial" where a channel of the total gave nothing in this window.
         missing: What it lacks, in words.
         quantisation_w: Standard uncertainty of the mean power that the sensor's steps cause.
+        without: Names of the channels of the total that gave nothing in this window.
     """
 
     energy_j: float | None
@@ -42,6 +43,7 @@ class Integral:
     method: Method | None
     missing: str | None
     quantisation_w: float = 0.0
+    without: tuple[str, ...] = ()
 
 
 def integrate(trace: Trace, start_ns: int, end_ns: int) -> Integral:
@@ -49,8 +51,9 @@ def integrate(trace: Trace, start_ns: int, end_ns: int) -> Integral:
 
     Power is integrated by the trapezoid between samples; at the window's edges it is interpolated between the samples
     on both sides, and where there is none on the far side the nearest one holds. Of an energy counter the two edges are
-    interpolated and subtracted. A sample in which a channel of the total has no value counts as missing; a channel that
-    has none in the whole window is left out, and the method becomes "sensor_partial".
+    interpolated and subtracted; one that falls was reset, and gives no energy. A sample in which a channel of the total
+    has no value counts as missing; a channel that has none in the whole window is left out, and the method becomes
+    "sensor_partial".
 
     Args:
         trace: Samples from before the window to after it.
@@ -59,10 +62,11 @@ def integrate(trace: Trace, start_ns: int, end_ns: int) -> Integral:
     """
     seconds = (end_ns - start_ns) / 1e9
     near = trace.between(start_ns - _margin_ns(trace), end_ns + _margin_ns(trace))
-    columns, lacking = _columns(near, start_ns, end_ns)
+    columns, without = _columns(near, start_ns, end_ns)
+    lacking = [f"{name} ({near.absent.get(name, 'no sample')})" for name in without]
     if not columns:
         reason = ", ".join(lacking) or "no channel of this sensor is the board's total"
-        return Integral(None, None, 0, 0, seconds, reason, None, None)
+        return Integral(None, None, 0, 0, seconds, reason, None, None, without=without)
     summed: NDArray[np.float64] = near.values[:, columns].sum(axis=1)
     good = np.isfinite(summed)
     at_s, values = (near.at_ns[good] - start_ns) / 1e9, summed[good]
@@ -77,13 +81,17 @@ def integrate(trace: Trace, start_ns: int, end_ns: int) -> Integral:
     )
     method: Method = "sensor_partial" if lacking else channels[0].method
     allowed = allowed_gap_s(trace)
-    if count < 2 or longest > allowed:
-        reason = (
-            f"{count} samples in {seconds:.3g} s"
-            if count < 2
-            else f"a gap of {longest:.2f} s in the samples, where at most {allowed:.2f} s are allowed"
-        )
-        return Integral(None, None, count, updates, longest, reason, method, missing or None)
+    reset = _reset(near.values[good], at_s, columns, seconds) if trace.is_energy else None
+    why_none: str | None = None
+    if count < 2:
+        why_none = f"{count} samples in {seconds:.3g} s"
+    elif longest > allowed:
+        why_none = f"a gap of {longest:.2f} s in the samples, where at most {allowed:.2f} s are allowed"
+        why_none += "".join(f"; {one.name}: {near.absent[one.name]}" for one in channels if one.name in near.absent)
+    elif reset is not None:
+        why_none = f"the energy counter of {trace.channels[reset].name} was reset"
+    if why_none is not None:
+        return Integral(None, None, count, updates, longest, why_none, method, missing or None, without=without)
     if trace.is_energy:
         energy = float(np.interp(seconds, at_s, values) - np.interp(0.0, at_s, values))
     else:
@@ -91,7 +99,9 @@ def integrate(trace: Trace, start_ns: int, end_ns: int) -> Integral:
         power = np.interp(edges, at_s, values)
         energy = float(((power[1:] + power[:-1]) / 2 * np.diff(edges)).sum())
     quantisation = _quantisation(trace, near.values[good][inside], columns, seconds)
-    return Integral(energy, energy / seconds, count, updates, longest, None, method, missing or None, quantisation)
+    return Integral(
+        energy, energy / seconds, count, updates, longest, None, method, missing or None, quantisation, without
+    )
 
 
 def allowed_gap_s(trace: Trace) -> float:
@@ -110,18 +120,19 @@ def _margin_ns(trace: Trace) -> int:
     return int(allowed_gap_s(trace) * 1e9)
 
 
-def _columns(near: Trace, start_ns: int, end_ns: int) -> tuple[list[int], list[str]]:
-    """The channels of the total that gave a value in the window, and those that gave none, with the reason."""
+def _columns(near: Trace, start_ns: int, end_ns: int) -> tuple[list[int], tuple[str, ...]]:
+    """The channels of the total that gave a value in the window, and the names of those that gave none."""
     window = near.between(start_ns, end_ns)
-    present, lacking = [], []
+    present: list[int] = []
+    without: list[str] = []
     for column, channel in enumerate(near.channels):
         if not channel.in_total:
             continue
         if np.isfinite(window.values[:, column]).any():
             present.append(column)
         else:
-            lacking.append(f"{channel.name} ({near.absent.get(channel.name, 'no sample')})")
-    return present, lacking
+            without.append(channel.name)
+    return present, tuple(without)
 
 
 def _longest_gap(at_s: NDArray[np.float64], seconds: float) -> float:
@@ -130,6 +141,14 @@ def _longest_gap(at_s: NDArray[np.float64], seconds: float) -> float:
     within = at_s[(at_s >= 0) & (at_s <= seconds)]
     marks = np.concatenate((before[-1:] if len(before) else [0.0], within, after[:1] if len(after) else [seconds]))
     return float(np.diff(marks).max()) if len(marks) > 1 else seconds
+
+
+def _reset(
+    values: NDArray[np.float64], at_s: NDArray[np.float64], columns: Sequence[int], seconds: float
+) -> int | None:
+    """A counter that falls between two samples which the window touches; None where none does."""
+    touched = (at_s[1:] >= 0) & (at_s[:-1] <= seconds)
+    return next((column for column in columns if bool(((np.diff(values[:, column]) < 0) & touched).any())), None)
 
 
 def _quantisation(trace: Trace, values: NDArray[np.float64], columns: Sequence[int], seconds: float) -> float:

@@ -62,11 +62,13 @@ class PowerCollector:
         total = _gauge("power_watts", "Power of the board; the label method says how it came about.", "method")
         _add(total, [snapshot.total.method or ""], snapshot.total.value)
         yield total
-        energy = _counter("energy_joules", "Energy since the monitor began, over the time that had values.")
-        _add(energy, [], snapshot.energy_j)
+        text = "Energy since the monitor began, over the time that had values; the label method is of the whole."
+        method: list[str] = [snapshot.energy_method or ""]
+        energy = _counter("energy_joules", text, "method")
+        _add(energy, method, snapshot.energy_j)
         yield energy
-        measured = _counter("measured_seconds", "Time for which energy_joules_total stands.")
-        _add(measured, [], None if snapshot.energy_j is None else snapshot.measured_s)
+        measured = _counter("measured_seconds", "Time for which energy_joules_total stands.", "method")
+        _add(measured, method, None if snapshot.energy_j is None else snapshot.measured_s)
         yield measured
         gaps = _counter("power_gaps", "Stretches without a value of power, after the first value.")
         _add(gaps, [], None if snapshot.energy_j is None else snapshot.gaps)
@@ -210,11 +212,11 @@ def _gauge(name: str, text: str, *labels: str) -> Any:
     return GaugeMetricFamily(f"{PREFIX}{name}", text, labels=labels)
 
 
-def _counter(name: str, text: str) -> Any:
+def _counter(name: str, text: str, *labels: str) -> Any:
     """Its samples' names end with "_total", by the library."""
     from prometheus_client.core import CounterMetricFamily
 
-    return CounterMetricFamily(f"{PREFIX}{name}", text, labels=())
+    return CounterMetricFamily(f"{PREFIX}{name}", text, labels=labels)
 
 
 def _prometheus() -> Any:

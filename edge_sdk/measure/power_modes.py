@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from edge_sdk.conditions.base import PowerMode
 from edge_sdk.conditions.power_mode import PowerModes
-from edge_sdk.errors import EdgeSdkError, RebootNeededError, UsageError
+from edge_sdk.errors import EdgeSdkError, PowerModeError, RebootNeededError, UsageError
 from edge_sdk.measure.record import Profile
+from edge_sdk.sensors.base import Absent
 
 _log = logging.getLogger("edge_sdk")
 
@@ -32,7 +33,8 @@ def walk(
 
     Raises:
         UsageError: The board has no such mode, or none at all.
-        PowerModeError: A mode could not be set, as where only root may; what was measured before it, `measure` has.
+        PowerModeError: A mode could not be set, as where only root may; what was measured before it, `measure` has. Or
+            it cannot be told which mode is set: the board could not be put back.
     """
     available = tuple(mode.name for mode in modes.available())
     if not available:
@@ -40,7 +42,10 @@ def walk(
     unknown = [name for name in wanted if name not in available]
     if unknown:
         raise UsageError(f"no such power mode: {', '.join(unknown)}; there are {', '.join(available)}")
-    before = _name(modes)
+    now = modes.current()
+    if isinstance(now, Absent):
+        raise PowerModeError(f"nothing was changed, because the board could not be put back afterwards: {now.reason}")
+    before = now.name
     found: dict[str, Profile] = {}
     changed = False
     try:
@@ -49,15 +54,15 @@ def walk(
                 found[name] = kept[name]
                 continue
             if _name(modes) != name:
+                changed = True  # before it is set: Ctrl-C may come while the tool runs, or right after
                 try:
                     modes.set(name)
                 except RebootNeededError as error:
                     _log.warning("%s; it is left out", error)
                     continue
-                changed = True
             found[name] = measure(name)
     finally:
-        if changed and before is not None and _name(modes) != before:
+        if changed and _name(modes) != before:
             try:
                 modes.set(before)
             except EdgeSdkError as error:

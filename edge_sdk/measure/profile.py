@@ -92,7 +92,10 @@ def profile(
         measured: Run | None = None
         energy: Energy | None = None
         if reason is None:
-            measured = run(stream.query, power, reader.read, recipe, max_hz=max_hz, ring=ring, progress=progress)
+            measured = run(
+                stream.query, power, reader.read, recipe,
+                lead_in=stream.unkept, max_hz=max_hz, ring=ring, progress=progress,
+            )  # fmt: skip
             energy = judge(measured, power.covers)
             latency = stream.latency(layers=layers)
         else:
@@ -177,7 +180,8 @@ def _device_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _notes(facts: Mapping[str, Any], recipe: Recipe, measured: Run | None, queries: int) -> Sequence[str]:
-    notes = [f"shorter than the recipe: {one}" for one in recipe.shortcuts] if measured is not None else []
+    shortcuts = recipe.stretched(measured.main.refresh_s).shortcuts if measured is not None else ()
+    notes = [f"shorter than the recipe: {one}" for one in shortcuts]
     if queries < MIN_QUERIES:
         notes.append(f"{queries} queries, where MLPerf counts at least {MIN_QUERIES}: lengthen the work windows")
     load = facts.get("load_1min")
@@ -210,4 +214,12 @@ def leftover_rings() -> list[Path]:
 
 def _alive(ring: Path) -> bool:
     number = ring.stem.rpartition("-")[2]
-    return number.isdigit() and Path(f"/proc/{number}").is_dir()
+    if not (number.isascii() and number.isdigit()):
+        return False
+    try:
+        os.kill(int(number), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True

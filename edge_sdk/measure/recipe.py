@@ -21,9 +21,10 @@ from edge_sdk.sensors.power import Power
 LEAST_S = 10.0
 LEAST_REFRESHES = 50
 LEAST_REPEATS = 3
-# A sensor's value is of the time before it; power needs a moment to follow the load.
+# A sensor's value is of the time before it, and power needs a moment to follow the load. A meter that is asked now and
+# then may show, when it is read, what was two of its own refreshes ago; a third is for the mean that it shows.
 _LEAD_S = 0.5
-_LEAD_REFRESHES = 2
+_LEAD_REFRESHES = 3
 _LOOK_S = 1.0  # between two looks at temperatures and throttling
 
 Progress = Callable[[float, str], None]  # part of the run, 0..1, and what is done now
@@ -65,7 +66,7 @@ class Recipe:
     def shortcuts(self) -> tuple[str, ...]:
         """Where it does less than the figures are meant for, in words."""
         return tuple(
-            f"{what} {value:g}{unit}, where the recipe wants {least:g}{unit}"
+            f"{what} {value:.3g}{unit}, where the recipe wants {least:g}{unit}"
             for what, value, least, unit in (
                 ("idle windows of", self.idle_s, LEAST_S, " s"),
                 ("work windows of", self.work_s, LEAST_S, " s"),
@@ -75,9 +76,9 @@ class Recipe:
         )
 
     def stretched(self, refresh_s: float) -> Recipe:
-        """The same with windows of 50 of a sensor's refreshes where they are shorter."""
-        least = LEAST_REFRESHES * refresh_s
-        return Recipe(self.settle_s, max(self.idle_s, least), max(self.work_s, least), self.repeats)
+        """The same with windows of 50, and settling of 3, of a sensor's refreshes where they are shorter."""
+        least, settle_s = LEAST_REFRESHES * refresh_s, max(self.settle_s, _LEAD_REFRESHES * refresh_s)
+        return Recipe(settle_s, max(self.idle_s, least), max(self.work_s, least), self.repeats)
 
     def seconds(self, refresh_s: float) -> float:
         """About how long a run takes."""
@@ -140,6 +141,7 @@ def run(
     watch: Watch,
     recipe: Recipe | None = None,
     *,
+    lead_in: Callable[[], None] | None = None,
     clock: Clock | None = None,
     max_hz: float = 50.0,
     ring: Path | None = None,
@@ -152,6 +154,7 @@ def run(
         power: Open sensors with a `main` one.
         watch: Reads the conditions; called in the sampling thread too.
         recipe: None is the default one.
+        lead_in: Does the inferences before a work window begins, which count in none; None is `query`.
         clock: None is this machine's.
         max_hz: The most reads a second of one sensor.
         ring: A file that the samples are kept in as well, for when the process dies.
@@ -186,7 +189,7 @@ def run(
             if repeat == recipe.repeats:
                 break
             working = partial(tell, f"work {repeat + 1} of {recipe.repeats}")
-            _work(clock, query, lead_s(main.refresh_s), working)
+            _work(clock, query if lead_in is None else lead_in, lead_s(main.refresh_s), working)
             start = clock.now_ns()
             count = _work(clock, query, recipe.work_s, working)
             stretches.append(Stretch("work", repeat, start, clock.now_ns(), count))

@@ -94,6 +94,10 @@ class SingleStream:
         for kept, took in zip(self._stages, stages, strict=True):
             kept.append(took)
 
+    def unkept(self) -> None:
+        """One whole detection that is no query: before a window, so that the board is at work when it begins."""
+        self._timed()
+
     def first(self) -> float:
         """The first detection after the model was opened: its milliseconds, kept apart from the queries'."""
         self.first_ms = self._timed()[0] / 1e6

@@ -15,7 +15,8 @@ from edge_sdk.result import Reading
 def channel_tracks(traces: Sequence[Trace], began_ns: int) -> tuple[ChannelTrack, ...]:
     """Every channel in watts.
 
-    An energy is its differences over time, each at the later of its two samples.
+    An energy is its differences over time, each at the later of its two samples; one that falls was reset, and has no
+    power there.
 
     Args:
         traces: Of all sensors.
@@ -28,6 +29,7 @@ def channel_tracks(traces: Sequence[Trace], began_ns: int) -> tuple[ChannelTrack
             at_s, watts = seconds, trace.values[:, column]
             if channel.quantity == "energy":
                 at_s, watts = seconds[1:], np.diff(watts) / np.diff(seconds)
+                watts = np.where(watts < 0, np.nan, watts)
             tracks.append(
                 ChannelTrack(
                     trace.sensor,

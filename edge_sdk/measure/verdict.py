@@ -58,7 +58,7 @@ def judge(run: Run, covers: str | None = None) -> Energy:
     measured = [_Measured(one, integrate(run.main, one.start_ns, one.end_ns)) for one in run.stretches]
     idle = [one for one in measured if one.stretch.kind == "idle"]
     work = [one for one in measured if one.stretch.kind == "work"]
-    rejected = [*_gaps(measured), *_stale(run, measured), *_drift(idle), *unsteady(run)]
+    rejected = [*_gaps(measured), *_came_and_went(work), *_stale(run, measured), *_drift(idle), *unsteady(run)]
     method, missing = _provenance(measured)
     usable = not any(one.integral.energy_j is None for one in measured)
     scale = max((channel.uncertainty for channel in run.main.channels if channel.in_total), default=0.0)
@@ -66,7 +66,7 @@ def judge(run: Run, covers: str | None = None) -> Energy:
     if usable and not rejected:
         gross, _ = _gross(work, scale)
         net, noise = _net(idle, work, scale)
-        refused = _refusal(net, noise)
+        refused = next(iter(_came_and_went(measured)), None) or _refusal(net, noise)
     return Energy(
         method=method,
         covers=covers,
@@ -123,6 +123,17 @@ def _gaps(measured: Sequence[_Measured]) -> list[str]:
     return [f"the samples do not cover {name}{more}: {first.integral.reason}"]
 
 
+def _came_and_went(measured: Sequence[_Measured]) -> list[str]:
+    """Windows that lack different rails of the total: their powers are of different things."""
+    windows: dict[tuple[str, ...], list[str]] = {}
+    for one in measured:
+        windows.setdefault(one.integral.without, []).append(f"{one.stretch.kind} window {one.stretch.repeat + 1}")
+    if len(windows) < 2:
+        return []
+    told = "; ".join(f"without {', '.join(names)} in {', '.join(where)}" for names, where in windows.items() if names)
+    return [f"rails of the total came and went: {told}"]
+
+
 def _stale(run: Run, measured: Sequence[_Measured]) -> list[str]:
     """A sensor that gives one value through idle and work alike is not measuring."""
     if any(one.integral.energy_j is None for one in measured):
@@ -170,7 +181,12 @@ def _gross(work: Sequence[_Measured], scale: float) -> tuple[Figure, float]:
 
 
 def _net(idle: Sequence[_Measured], work: Sequence[_Measured], scale: float) -> tuple[Figure, float]:
-    """Each work window less the mean power of the idle windows on both sides of it."""
+    """Each work window less the mean power of the idle windows on both sides of it.
+
+    Neighbours share an idle window: what is off in it moves both alike, and their spread does not show it. For n
+    repeats and an idle noise of variance v the mean's variance is short of that by v / (2 n); v is a half of the mean
+    square of the differences between idle windows that follow each other, which a slow drift hardly moves.
+    """
     values = []
     for before, one, after in zip(idle[:-1], work, idle[1:], strict=True):
         idle_w = ((before.integral.mean_w or 0.0) + (after.integral.mean_w or 0.0)) / 2
@@ -178,7 +194,9 @@ def _net(idle: Sequence[_Measured], work: Sequence[_Measured], scale: float) -> 
     steps_w = math.hypot(
         max(one.integral.quantisation_w for one in work), max(one.integral.quantisation_w for one in idle)
     )
-    return _figure(values, 1000 * steps_w * _latency_s(work), scale)
+    steps_between = np.diff([one.integral.mean_w or 0.0 for one in idle])
+    shared_w = math.sqrt(float(np.mean(steps_between**2)) / 2 / (2 * len(work)))
+    return _figure(values, 1000 * steps_w * _latency_s(work), scale, 1000 * shared_w * _latency_s(work))
 
 
 def _latency_s(work: Sequence[_Measured]) -> float:
@@ -190,16 +208,18 @@ def _mean_w(measured: Sequence[_Measured], scale: float) -> Figure:
     return _figure(values, max(one.integral.quantisation_w for one in measured), scale)[0]
 
 
-def _figure(values: Sequence[float], steps: float, scale: float) -> tuple[Figure, float]:
+def _figure(values: Sequence[float], steps: float, scale: float, shared: float = 0.0) -> tuple[Figure, float]:
     """The mean with its 95 % interval, and its standard uncertainty.
 
     Args:
         values: One a repeat.
         steps: Standard uncertainty from quantisation, the same in every repeat.
         scale: Half of the 95 % interval of the sensor's scale, as a part of 1.
+        shared: Standard uncertainty of the mean that repeats have in common, and their spread does not show.
     """
     mean = float(np.mean(values))
     spread = float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+    spread = math.hypot(spread, shared)
     systematic = math.hypot(steps, scale / _NORMAL * mean)
     combined = math.hypot(spread, systematic)
     freedom = (len(values) - 1) * (combined / spread) ** 4 if spread > 0 else math.inf

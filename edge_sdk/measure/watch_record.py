@@ -166,6 +166,7 @@ def _cells(snapshot: Snapshot, time_s: float) -> dict[str, Cell]:
         "method": snapshot.total.method,
         "reason": snapshot.total.reason,
         "energy_j": _rounded(snapshot.energy_j),
+        "energy_method": snapshot.energy_method,
         "measured_s": round(snapshot.measured_s, 3),
         "gaps": snapshot.gaps,
         "throttling": None if now.throttling is None else "; ".join(now.throttling) or "none",

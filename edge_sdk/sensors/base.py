@@ -7,6 +7,7 @@ library is imported when it opens.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import math
 import pkgutil
 from collections.abc import Mapping, Sequence
@@ -134,10 +135,28 @@ def drivers() -> Mapping[str, Driver]:
     found: dict[str, Driver] = {}
     package = importlib.import_module("edge_sdk.sensors")
     for info in sorted(pkgutil.iter_modules(package.__path__), key=lambda info: info.name):
-        module = importlib.import_module(f"edge_sdk.sensors.{info.name}")
-        for driver in (*getattr(module, "DRIVERS", ()), *((module.DRIVER,) if hasattr(module, "DRIVER") else ())):
-            found[driver.name] = driver
+        for one in _drivers_of(info.name):
+            found[one.name] = one
     return MappingProxyType(found)
+
+
+@cache
+def driver_of(name: str) -> Driver | None:
+    """The driver of this name; None where there is none.
+
+    Imports the module of the same name alone, where there is one: all of them take a board a good part of a second,
+    which a camera that begins has not.
+    """
+    if name.isidentifier() and importlib.util.find_spec(f"edge_sdk.sensors.{name}") is not None:
+        for one in _drivers_of(name):
+            if one.name == name:
+                return one
+    return drivers().get(name)
+
+
+def _drivers_of(module_name: str) -> tuple[Driver, ...]:
+    module = importlib.import_module(f"edge_sdk.sensors.{module_name}")
+    return (*getattr(module, "DRIVERS", ()), *((module.DRIVER,) if hasattr(module, "DRIVER") else ()))
 
 
 def measured(in_total: bool) -> Method:

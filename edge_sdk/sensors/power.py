@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edge_sdk.device import system_root, this_device
 from edge_sdk.errors import MissingDependencyError, SensorError, UsageError, one_line
-from edge_sdk.sensors.base import Absent, Channel, Sensor, Value, Wanted, drivers, measured, missing_driver
+from edge_sdk.sensors.base import Absent, Channel, Sensor, Value, Wanted, driver_of, measured, missing_driver
 from edge_sdk.shell import Shell, shell_for
 from edge_sdk.targets import Rail, Target
 
@@ -82,9 +82,10 @@ def open_power(
     named = None
     if sensor is not None:
         name, _, address = sensor.partition(":")
-        if name not in drivers():
+        wanted = driver_of(name)
+        if wanted is None:
             raise UsageError(str(missing_driver(name)))
-        named = drivers()[name].open(Wanted(address=address, root=root, shell=shell, options=dict(options or {})))
+        named = wanted.open(Wanted(address=address, root=root, shell=shell, options=dict(options or {})))
     opened: list[Sensor] = [named] if named is not None else []
     reasons = []
     try:
@@ -94,9 +95,10 @@ def open_power(
                 rails = tuple(replace(rail, in_total=False) for rail in rails)
             own = options if named is None and any(rail.in_total for rail in rails) else None
             try:
-                if driver not in drivers():
+                found = driver_of(driver)
+                if found is None:
                     raise missing_driver(driver)
-                opened.append(drivers()[driver].open(Wanted(rails, "", root, shell, dict(own or {}))))
+                opened.append(found.open(Wanted(rails, "", root, shell, dict(own or {}))))
             except (SensorError, MissingDependencyError) as error:
                 _log.info("%s: %s", driver, error)
                 reasons += [one_line(error)] if any(rail.in_total for rail in rails) else []

@@ -46,7 +46,7 @@ def test_power_is_read_with_its_method(edge_sdk_command, jetson: Path) -> None:
     out = edge_sdk_command("devices").out
     assert "Power: 4.785 W (sensor_total)" in out
     assert "it covers: the module's input" in out
-    assert "VDD_SOC            ina3221, not in the total: 1.513 W (sensor_total)" in out
+    assert "VDD_SOC            ina3221, not in the total: 1.513 W (sensor_partial)" in out
 
 
 def test_a_power_counter_is_a_power_from_the_second_read_on(

@@ -88,7 +88,54 @@ def test_samples_that_a_crash_left_are_named(edge_sdk_command, yolox, nowhere) -
     left.parent.mkdir(parents=True)
     left.touch()
 
-    assert str(left) in edge_sdk_command("profile", yolox, *SHORT).err
+    said = edge_sdk_command("profile", yolox, *SHORT).err
+
+    assert str(left) in said
+    assert "delete it" in said
+
+
+def test_what_cannot_be_written_is_said_before_anything_is_measured(edge_sdk_command, nowhere, tmp_path) -> None:
+    """The model is not there, which is said once it is opened: whatever is said instead was said before."""
+    taken = tmp_path / "taken"
+    taken.touch()
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for words, code, text in (
+        (("--out", taken), 2, "it takes a folder, and a file is there"),
+        (("--out", taken / "below"), 2, "it takes a folder, and a file is there"),
+        (("--csv", taken), 2, "it takes a folder, and a file is there"),
+        (("--html", tmp_path / "none" / "page.html"), 1, "there is no such folder"),
+        (("--html", folder), 2, "it takes a file, and a folder is there"),
+        (("--csv", folder, "--power-modes", "all"), 2, "writes the tables of each into --out"),
+    ):
+        ran = edge_sdk_command("profile", "no-such-model", *SHORT, *words)
+        assert ran.code == code
+        assert text in ran.err
+        assert len(ran.err.strip().splitlines()) == 1
+
+
+def test_figures_are_printed_though_they_cannot_be_written(edge_sdk_command, yolox, nowhere, tmp_path) -> None:
+    out = tmp_path / "out"
+    (out / "profile.json").mkdir(parents=True)
+
+    ran = edge_sdk_command("profile", yolox, *SHORT, "--out", out)
+
+    assert ran.code == 1
+    assert "p50" in ran.out
+    assert "it is a folder" in ran.err
+
+
+def test_a_cache_that_cannot_be_written_costs_the_net_for_crashes_and_not_the_profile(
+    edge_sdk_command, yolox, orin, monkeypatch, tmp_path
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("EDGE_SDK_CACHE", str(tmp_path / "file"))
+
+    ran = edge_sdk_command("profile", yolox, *SHORT)
+
+    assert ran.code == 0
+    assert "samples are not kept for the case of a crash" in ran.err
+    assert "sensor_total" in ran.out
 
 
 def test_wrong_usage_is_told_in_a_line(edge_sdk_command, yolox, nowhere) -> None:
@@ -145,6 +192,37 @@ class TestPowerModes:
         assert list(ran.json["modes"]) == ["balanced", "performance"]
         assert ran.json["front"]
 
+    def test_the_password_of_a_meter_is_not_kept_with_what_was_asked_for(
+        self, edge_sdk_command, yolox, mode, tmp_path
+    ) -> None:
+        out = tmp_path / "modes"
+
+        edge_sdk_command(
+            "profile",
+            yolox,
+            *SHORT,
+            "--sensor",
+            "shelly:admin:hunter2@127.0.0.1:9",
+            "--power-modes",
+            "all",
+            "--out",
+            out,
+        )
+
+        asked = (out / "power-modes-request.json").read_text()
+        assert "127.0.0.1:9" in asked
+        assert "hunter2" not in asked
+
+    def test_what_was_asked_for_otherwise_is_measured_anew(self, edge_sdk_command, yolox, mode, tmp_path) -> None:
+        out = tmp_path / "modes"
+        edge_sdk_command("profile", yolox, *SHORT, "--power-modes", "balanced", "--out", out)
+
+        ran = edge_sdk_command("profile", yolox, *SHORT, "--threads", 1, "--power-modes", "balanced", "--out", out)
+
+        assert ran.code == 0
+        assert "kept from an earlier run" not in ran.err
+        assert "counter" in ran.out  # the table has the method
+
     def test_a_mode_that_is_not_there_is_refused(self, edge_sdk_command, yolox, mode) -> None:
         ran = edge_sdk_command("profile", yolox, *SHORT, "--power-modes", "turbo")
 
@@ -158,6 +236,20 @@ class TestFitPower:
 
         assert ran.code == 2
         assert "there is nothing to fit" in ran.err
+
+    def test_a_board_whose_sensor_takes_no_fit_is_refused_before_anything_is_measured(
+        self, edge_sdk_command, orin, tmp_path
+    ) -> None:
+        ran = edge_sdk_command("fit-power", "--meter", "shelly:127.0.0.1:9", "--out", tmp_path / "fit.json")
+
+        assert ran.code == 2
+        assert "ina3221 takes no fit" in ran.err
+
+    def test_a_file_that_cannot_be_written_is_said_first(self, edge_sdk_command, nowhere, tmp_path) -> None:
+        ran = edge_sdk_command("fit-power", "--meter", "shelly:127.0.0.1:9", "--out", tmp_path / "none" / "fit.json")
+
+        assert ran.code == 1
+        assert "cannot be written" in ran.err
 
     def test_a_meter_that_nobody_knows_is_refused(self, edge_sdk_command, nowhere, tmp_path) -> None:
         ran = edge_sdk_command("fit-power", "--meter", "nonsense:1", "--out", tmp_path / "fit.json")

@@ -74,6 +74,27 @@ def test_a_counter_of_a_power_gives_the_energy_of_that_power(watts, start, end):
     assert (by_counter.method, by_counter.missing) == ("counter", "the package alone")
 
 
+@pytest.mark.parametrize("first_again", [0.0, 49.0])
+def test_a_counter_that_falls_was_reset_and_gives_no_energy(first_again):
+    """By whatever: a driver that was loaded anew. The difference over it may well be positive, and is wrong."""
+    counted = np.arange(600) * 0.1
+    counted[400:] = np.arange(200) * 0.1 + first_again / 2
+    counted[:400] += first_again
+
+    found = integrate(trace(np.arange(600) * 0.02, counted, COUNTER), SECOND, 11 * SECOND)
+
+    assert found.energy_j is None
+    assert found.reason == "the energy counter of package-0 was reset"
+
+
+def test_a_counter_that_was_reset_before_the_window_counts_on():
+    counted = np.concatenate((np.arange(50) + 900.0, np.arange(600) * 0.1))
+
+    found = integrate(trace(np.arange(650) * 0.02, counted, COUNTER), 2 * SECOND, 12 * SECOND)
+
+    assert found.energy_j == pytest.approx(50.0)
+
+
 def test_a_gap_gives_no_energy_and_says_how_long_it_is():
     at_s = [*np.arange(0, 4, 0.02), *np.arange(6, 12, 0.02)]
     holed = trace(at_s, np.full(len(at_s), 5.0))
@@ -100,10 +121,11 @@ def test_values_that_are_absent_for_long_are_a_gap():
     watts = np.full(600, 5.0)
     watts[100:200] = np.nan
 
-    found = integrate(trace(np.arange(600) * 0.02, watts), SECOND, 11 * SECOND)
+    found = integrate(trace(np.arange(600) * 0.02, watts, absent={"VDD_IN": "negative: -0.4"}), SECOND, 11 * SECOND)
 
     assert found.energy_j is None
     assert "a gap of 2.02 s" in found.reason
+    assert found.reason.endswith("; VDD_IN: negative: -0.4")
 
 
 def test_a_few_absent_values_are_bridged():

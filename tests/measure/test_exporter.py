@@ -63,8 +63,8 @@ def test_figures_are_in_base_units() -> None:
     assert of_name(samples, "load_ratio", unit="gpu") == pytest.approx(0.98)
     assert of_name(samples, "memory_bytes", kind="total") == 7619.5 * 2**20
     assert of_name(samples, "memory_bytes", kind="available") == 4513.2 * 2**20
-    assert of_name(samples, "energy_joules_total") == 75.2
-    assert of_name(samples, "measured_seconds_total") == 10.0
+    assert of_name(samples, "energy_joules_total", method="sensor_total") == 75.2
+    assert of_name(samples, "measured_seconds_total", method="sensor_total") == 10.0
 
 
 def test_what_has_no_value_is_not_there() -> None:
@@ -75,11 +75,16 @@ def test_what_has_no_value_is_not_there() -> None:
     assert names(none) == {"info", "load_ratio"}
 
 
+def test_an_energy_that_was_estimated_says_so() -> None:
+    samples = scrape(replace(ORIN, energy_method="estimate"))
+    assert of_name(samples, "energy_joules_total", method="estimate") == 75.2
+
+
 def test_zero_is_a_value() -> None:
     zero = replace(ORIN, total=w("board", 0.0), energy_j=0.0, measured_s=0.0)
     samples = scrape(zero)
     assert of_name(samples, "power_watts", method="sensor_total") == 0
-    assert of_name(samples, "energy_joules_total") == 0
+    assert of_name(samples, "energy_joules_total", method="sensor_total") == 0
 
 
 def test_a_sensor_without_any_value_is_down() -> None:
@@ -87,7 +92,7 @@ def test_a_sensor_without_any_value_is_down() -> None:
     samples = scrape(replace(ORIN, total=w("board", None, "gone"), sensors=(gone,)))
     assert of_name(samples, "sensor_up", sensor="ina3221 1-0040") == 0
     assert not names(samples) & {"power_watts", "rail_power_watts"}
-    assert of_name(samples, "energy_joules_total") == 75.2  # of the time before
+    assert of_name(samples, "energy_joules_total", method="sensor_total") == 75.2  # of the time before
 
 
 def test_throttling_is_1_by_cause_and_0_when_it_is_over() -> None:
@@ -156,8 +161,8 @@ def test_a_registry_takes_the_newest_moment_at_each_scrape() -> None:
     registry = CollectorRegistry()
     registry.register(PowerCollector(lambda: next(moments), "jetson-orin-nano"))
     name = f"{PREFIX}energy_joules_total"
-    assert registry.get_sample_value(name) == 75.2
-    assert registry.get_sample_value(name) == 99.0
+    assert registry.get_sample_value(name, {"method": "sensor_total"}) == 75.2
+    assert registry.get_sample_value(name, {"method": "sensor_total"}) == 99.0
 
 
 def get(url: str, path: str | None = None, **headers: str) -> tuple[int, str, str]:

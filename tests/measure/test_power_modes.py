@@ -10,6 +10,7 @@ import pytest
 from edge_sdk.conditions.base import PowerMode
 from edge_sdk.errors import PowerModeError, RebootNeededError, UsageError
 from edge_sdk.measure.power_modes import front, walk
+from edge_sdk.sensors.base import Absent
 
 
 @dataclass
@@ -91,6 +92,34 @@ def test_a_measurement_that_fails_leaves_the_board_as_it_was():
         walk(modes, (), fail)
 
     assert modes.now == "15W"
+
+
+def test_an_interruption_right_after_a_mode_was_set_leaves_the_board_as_it_was():
+    """Ctrl-C reaches the vendor's tool as well: it may have done its work by then."""
+
+    class Interrupted(Modes):
+        def set(self, name):
+            first = not self.changes
+            super().set(name)
+            if first:
+                raise SystemExit(130)
+
+    modes = Interrupted()
+
+    with pytest.raises(SystemExit):
+        walk(modes, (), lambda _: profile(1, 1))
+
+    assert modes.changes == ["25W", "15W"]
+
+
+def test_where_the_mode_cannot_be_told_nothing_is_changed():
+    modes = Modes()
+    modes.current = lambda: Absent("nvpmodel -q: permission denied")
+
+    with pytest.raises(PowerModeError, match=r"nothing was changed, .* permission denied"):
+        walk(modes, (), lambda _: profile(1, 1))
+
+    assert modes.changes == []
 
 
 def test_an_unknown_mode_is_refused_before_anything_is_changed():

@@ -52,7 +52,10 @@ def test_a_board_with_a_sensor_gives_energy_and_everything_that_it_is_made_of(yo
     assert found.device["target"].startswith("jetson-orin-nano")
     assert (found.model["name"], len(found.model["sha256"])) == ("yolox_nano.onnx", 64)
     assert found.latency.queries == len(found.latency.times_ms) > 0
-    assert "shorter than the recipe: work windows of 0.6 s, where the recipe wants 10 s" in found.notes
+    assert found.latency.queries == sum(one.inferences for one in energy.windows)  # the lead-in is none
+    assert (
+        "shorter than the recipe: work windows of 0.649 s, where the recipe wants 10 s" in found.notes
+    )  # 50 refreshes
 
 
 def test_a_machine_without_a_sensor_gives_latency_alone_and_says_why(yolox: Path, nowhere) -> None:

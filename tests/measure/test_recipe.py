@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from edge_sdk.conditions.base import Conditions
 from edge_sdk.conditions.reader import ConditionsReader
 from edge_sdk.errors import UsageError
 from edge_sdk.measure.clock import SystemClock
 from edge_sdk.measure.recipe import Recipe, run
 from edge_sdk.measure.verdict import judge, throttle_stretches
+from edge_sdk.sensors.base import Channel
 from edge_sdk.sensors.power import Power, open_power
 from edge_sdk.testing.fake_shell import FakeShell
 from edge_sdk.testing.simulated_board import Load, SimulatedBoard, SimulatedClock
@@ -211,6 +213,42 @@ class TestTheRun:
     def test_windows_last_for_fifty_refreshes_of_a_slow_sensor(self):
         assert Recipe().stretched(1.0) == Recipe(idle_s=50.0, work_s=50.0)
         assert Recipe().stretched(0.013) == Recipe()
+        assert Recipe().stretched(10.0) == Recipe(settle_s=30.0, idle_s=500.0, work_s=500.0)
+
+    def test_a_meter_that_shows_what_was_two_of_its_values_ago_is_waited_for(self):
+        """One value in 10 s, of the 10 s before, and as old again when it is read; 5 W idle and 10 W at work."""
+        clock, busy_from_s, busy_until_s = SimulatedClock(), [], []
+        last_s = -1.0
+
+        def query():
+            nonlocal last_s
+            begin_s = clock.now_ns() / 1e9
+            if begin_s - last_s > 1e-6:
+                busy_from_s.append(begin_s)
+                busy_until_s.append(begin_s)
+            clock.sleep(0.5)
+            busy_until_s[-1] = last_s = clock.now_ns() / 1e9
+
+        class Late:
+            name, refresh_s = "late", 10.0
+            channels = (Channel("power", "power", "external", in_total=True),)
+
+            def read(self):
+                end_s = (clock.now_ns() / 1e9) // 10 * 10 - 10
+                busy_s = sum(
+                    max(0.0, min(end_s, until_s) - max(end_s - 10, from_s))
+                    for from_s, until_s in zip(busy_from_s, busy_until_s, strict=True)
+                )
+                return [5.0 + 5.0 * busy_s / 10]
+
+            def close(self):
+                pass
+
+        found = run(query, Power([Late()], None), lambda _: Conditions(at_ns=0), clock=clock)
+
+        energy = judge(found)
+        assert energy.rejected == ()
+        assert energy.net_mj.value == pytest.approx(2500, rel=0.005)  # 5 W for half a second
 
     def test_the_default_recipe_takes_no_shortcut_and_a_shorter_one_says_so(self):
         assert Recipe().shortcuts == ()

@@ -43,6 +43,20 @@ def test_an_energy_becomes_the_power_between_its_samples():
     assert (track.at_s, track.power_w) == ((1.0, 3.0), (10.0, 20.0))
 
 
+def test_a_counter_that_was_reset_has_no_power_there():
+    trace = Trace(
+        "nvml",
+        (Channel("gpu-0", "energy", "counter", True),),
+        0.1,
+        np.arange(4) * SECOND,
+        np.array([[100.0], [110.0], [2.0], [12.0]]),
+    )
+
+    (track,) = channel_tracks([trace], 0)
+
+    assert track.power_w == (10.0, None, 10.0)
+
+
 def look(at_s, *temperatures):
     return Conditions(
         at_s * SECOND,

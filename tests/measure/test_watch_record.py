@@ -71,6 +71,7 @@ def test_a_row_has_a_column_for_each_rail_zone_clock_and_load(tmp_path: Path) ->
     first, second = rows(path)
     assert first["time_utc"] == "2023-11-14T22:13:20.123Z"
     assert (first["power_w"], first["method"], first["energy_j"]) == ("7.541", "sensor_total", "75.2")
+    assert first["energy_method"] == "sensor_total"
     assert first["ina3221 1-0040/VDD_IN_power_w"] == "7.541"
     assert first["ina3221 1-0040/VDD_SOC_power_w"] == ""
     assert first["cpu-thermal_temperature_c"] == "51.187"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 
 from edge_sdk.errors import SensorError, UsageError
 from edge_sdk.result import Method
-from edge_sdk.sensors.base import Absent, Channel, Value, Wanted, drivers, missing_driver, plausible, total
+from edge_sdk.sensors.base import Absent, Channel, Value, Wanted, driver_of, drivers, missing_driver, plausible, total
 from edge_sdk.targets import load_all
 
 
@@ -121,6 +123,15 @@ class TestDrivers:
     def test_every_driver_that_a_board_names_is_there(self) -> None:
         named = {rail.driver for target in load_all().values() for rail in target.rails}
         assert named <= set(drivers())
+
+    def test_one_is_found_without_the_others(self) -> None:
+        assert all(driver_of(name) is driver for name, driver in drivers().items())
+        assert driver_of("joulescope") is driver_of("base") is driver_of("no.module") is driver_of("") is None
+        code = (
+            "import sys; from edge_sdk.sensors.base import driver_of; driver_of('ina3221')\n"
+            "assert not {'http.client', 'edge_sdk.sensors.shelly'} & set(sys.modules)"
+        )
+        subprocess.run([sys.executable, "-c", code], check=True)
 
     def test_the_list_cannot_be_changed(self) -> None:
         with pytest.raises(TypeError):

@@ -11,7 +11,7 @@ import pytest
 
 from edge_sdk.errors import MissingDependencyError, SensorError, UsageError
 from edge_sdk.sensors import power as power_module
-from edge_sdk.sensors.base import Absent, Channel, Driver, Sensor, Value, Wanted, drivers
+from edge_sdk.sensors.base import Absent, Channel, Driver, Sensor, Value, Wanted, driver_of
 from edge_sdk.sensors.gauge import Gauge
 from edge_sdk.sensors.power import Power, open_power
 from edge_sdk.shell import NoShell
@@ -68,7 +68,7 @@ def have(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Makes these the drivers that there are."""
 
     def only(*those: Driver) -> None:
-        monkeypatch.setattr(power_module, "drivers", lambda: {driver.name: driver for driver in those})
+        monkeypatch.setattr(power_module, "driver_of", {driver.name: driver for driver in those}.get)
 
     return only
 
@@ -220,4 +220,4 @@ def test_closing_closes_every_sensor_though_one_of_them_fails() -> None:
 
 
 def test_the_real_drivers_are_what_it_opens() -> None:
-    assert power_module.drivers is drivers
+    assert power_module.driver_of is driver_of
