@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -96,3 +97,17 @@ def test_the_longest_name_that_a_disk_takes_can_be_written(tmp_path: Path) -> No
     with replacing(path) as temporary:
         temporary.write_text("x")
     assert path.read_text() == "x"
+
+
+def test_a_disk_that_is_full_is_told_with_the_files_name(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+
+    with pytest.raises(SinkError, match=r"report\.json: cannot be written: No space left on device"), replacing(path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_that_is_not_the_disks_keeps_its_words(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="other"), replacing(tmp_path / "report.json"):
+        (tmp_path / "other").read_text()

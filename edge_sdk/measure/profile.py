@@ -203,7 +203,7 @@ def default_ring() -> Path:
     """Where `edge-sdk profile` keeps its samples while it runs: in the cache, one file a process."""
     from edge_sdk.models.zoo import cache_folder
 
-    return cache_folder() / "power" / f"profile-{os.getpid()}.ring"
+    return cache_folder().parent / "power" / f"profile-{os.getpid()}.ring"
 
 
 def leftover_rings() -> list[Path]:

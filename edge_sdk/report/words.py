@@ -38,7 +38,7 @@ class Verdict:
     """What a run is worth.
 
     Args:
-        kind: "ok": the energy stands. "warning": it stands with a reserve, or there is none. "rejected": the run gives
+        kind: "ok": the energy stands. "warning": it stands with a reservation, or there is none. "rejected": the run gives
             no energy.
         line: In a sentence.
         details: Reasons or reserves, one a line.
@@ -209,7 +209,7 @@ def verdict(profile: Profile) -> Verdict:
     if energy.method in _UNSURE:
         reserves.append(f"the watts are {METHODS[energy.method]}; the interval does not hold that error")
     if reserves:
-        line = "The run stands, with a reserve." if len(reserves) == 1 else "The run stands, with reserves."
+        line = "The run stands, with a reservation." if len(reserves) == 1 else "The run stands, with reservations."
         return Verdict("warning", line, tuple(reserves))
     return Verdict("ok", f"The run stands: {count(energy.repeats, 'repeat')}, none of them disturbed.")
 

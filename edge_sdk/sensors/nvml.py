@@ -18,6 +18,7 @@ from edge_sdk.sensors.base import Absent, Channel, Value, Wanted, plausible
 # The driver renews power 10 to 50 times a second, the energy counter about 10 times: arXiv 2312.02741 and reports.
 REFRESH_S = 0.1
 MISSING = "the GPU alone, not the machine"
+AVERAGE_S = 1.0
 AVERAGED = "an average over the last second on Ampere and later (GA100 excepted)"
 
 _POWER_INSTANT = 186  # NVML_FI_DEV_POWER_INSTANT of nvml.h
@@ -63,7 +64,6 @@ class NvmlSensor:
     """
 
     name = "nvml"
-    refresh_s = REFRESH_S
 
     def __init__(self, library: Any, gpus: Sequence[Gpu], *, in_total: bool) -> None:
         self._library = library
@@ -76,6 +76,9 @@ class NvmlSensor:
             raise SensorError(f"no sensor: NVML gives no power of {tried}")
         counting = all(gpu.gives("energy") for gpu in measuring)
         self._gpus = [(gpu, _call(gpu, counting)) for gpu in gpus]
+        # An average over a second follows the load a second late, whatever the rate at which it is renewed.
+        averaged = any(call == "average" for _, call in self._gpus)
+        self.refresh_s = AVERAGE_S if averaged else REFRESH_S
         self.channels = tuple(
             Channel(
                 gpu.name,

@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from edge_sdk.errors import SensorError, ShellError, UsageError, one_line
+from edge_sdk.sensors import sysfs
 from edge_sdk.sensors.base import TOTAL, Absent, Channel, Value, Wanted, plausible
 from edge_sdk.sensors.mailbox import TEXT_BYTES, Ioctl, Mailbox, refusal
-from edge_sdk.sensors.pmic_fit import Fit, chosen
+from edge_sdk.sensors.pmic_fit import PUBLISHED, Fit, chosen
 from edge_sdk.shell import Shell
 from edge_sdk.targets import Rail
 
@@ -109,6 +110,9 @@ class PmicSensor:
         return plausible(fit.power_w(sum(value for _, value in summed if not isinstance(value, Absent))))
 
 
+_USB_HUB = "09"  # of bDeviceClass; the root hubs are hubs too
+
+
 class PmicDriver:
     """See `edge_sdk.sensors.base.Driver`.
 
@@ -131,6 +135,12 @@ class PmicDriver:
             raise UsageError(f"pmic:{wanted.address}: a board has one PMIC; name it pmic")
         option = wanted.options.get("fit")
         fit = None if option is None else chosen(option)
+        attached = _attached(wanted.root) if fit == PUBLISHED else []
+        if attached:
+            raise SensorError(
+                f"fit=published does not hold here: {', '.join(attached)} draw from the 5 V rail; calibrate with a meter, "
+                "edge-sdk fit-power, or take the devices off"
+            )
         ask, close = self._asking(wanted.root, wanted.shell)
         try:
             return PmicSensor(ask, close, wanted.rails, fit)
@@ -151,6 +161,16 @@ class PmicDriver:
             return lambda: _by_vcgencmd(shell, without), lambda: None
         opened = mailbox
         return lambda: opened.gencmd(COMMAND), opened.close
+
+
+def _attached(root: Path) -> list[str]:
+    """USB devices that are no hubs, and NVMe disks: what the published line was measured without."""
+    found = []
+    for device in sysfs.in_order(root / "sys/bus/usb/devices", "*"):
+        kind = sysfs.text_or_none(device / "bDeviceClass")
+        if kind is not None and kind != _USB_HUB:
+            found.append(sysfs.text_or_none(device / "product") or f"USB device {device.name}")
+    return found + [disk.name for disk in sysfs.in_order(root / "sys/class/nvme", "nvme*")]
 
 
 DRIVER = PmicDriver()

@@ -92,6 +92,8 @@ def open_power(
         for driver in dict.fromkeys(rail.driver for rail in target.rails):
             rails = tuple(rail for rail in target.rails if rail.driver == driver)
             if named is not None:
+                if driver == name and not address:
+                    continue  # it is the board's own, named: reading it twice would cost twice
                 rails = tuple(replace(rail, in_total=False) for rail in rails)
             own = options if named is None and any(rail.in_total for rail in rails) else None
             try:

@@ -88,8 +88,10 @@ class MetricsCollector:
         if latest is not None and latest.value is not None and latest.method is not None:
             power.add_metric([self._camera, latest.method], latest.value)
         yield power
-        if energy.energy_j is not None:
-            yield self._counter("energy_joules", "Energy of the runs so far, idle power included.", energy.energy_j)
+        joules = self._family("counter", "energy_joules", "Energy of the runs so far, idle power included.", "method")
+        if energy.energy_j is not None and energy.method is not None:
+            joules.add_metric([self._camera, energy.method], energy.energy_j)
+        yield joules
         text = "Time of the runs without a value of power, which is not in the energy."
         yield self._counter("power_gaps_seconds", text, energy.gaps_s)
 

@@ -76,6 +76,6 @@ def test_the_command_tree_builds_from_the_files_in_the_folder() -> None:
     import typer.main
 
     folder = Path(__import__("edge_sdk.cli").cli.__file__).parent
-    files = {path.stem for path in folder.glob("*.py")} - {"__init__", "shared", "outputs", "ending"}
+    files = {path.stem.replace("_", "-") for path in folder.glob("*.py")} - {"--init--", "shared", "outputs", "ending"}
     group = typer.main.get_command(build())
     assert set(group.commands) == files  # type: ignore[attr-defined]

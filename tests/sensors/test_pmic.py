@@ -289,3 +289,30 @@ class TestABoard:
     def test_the_table_has_the_rails_of_the_captures(self, reply: Callable[[str], str]) -> None:
         measured: Mapping[str, tuple[float, float]] = parse(reply("spike"))
         assert {rail.address for rail in RAILS} == set(measured)
+
+
+class TestThePublishedFit:
+    @pytest.mark.parametrize(
+        ("path", "text", "named"),
+        [
+            ("sys/bus/usb/devices/1-1/bDeviceClass", "ef\n", "USB device 1-1"),
+            ("sys/class/nvme/nvme0/model", "disk\n", "nvme0"),
+        ],
+    )
+    def test_it_is_refused_where_something_draws_from_the_5_v_rail(self, tmp_path: Path, path, text, named) -> None:
+        (tmp_path / path).parent.mkdir(parents=True)
+        (tmp_path / path).write_text(text)
+
+        with pytest.raises(SensorError, match=rf"does not hold here: {named} draw.*fit-power"):
+            PmicDriver().open(Wanted(RAILS, root=tmp_path, options={"fit": "published"}))
+
+    def test_hubs_draw_nothing_of_note(self, tmp_path: Path) -> None:
+        for name in ("usb1", "1-0:1.0", "2-1"):
+            (tmp_path / "sys/bus/usb/devices" / name).mkdir(parents=True)
+        for name in ("usb1", "2-1"):
+            (tmp_path / "sys/bus/usb/devices" / name / "bDeviceClass").write_text("09\n")
+
+        with pytest.raises(
+            SensorError, match="no sensor|not installed|not run"
+        ):  # nothing else is there, but no refusal
+            PmicDriver().open(Wanted(RAILS, root=tmp_path, options={"fit": "published"}))

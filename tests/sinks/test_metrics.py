@@ -139,7 +139,7 @@ def test_power_and_energy_are_there_where_they_are_known() -> None:
     energy = PowerStats(60.0, 290.0, 4.9, "sensor_total", None, 600, 2.5, latest=latest)
     samples = scrape(replace(RUN, energy=energy))
     assert of(samples, "power_watts", method="sensor_partial") == 4.9
-    assert of(samples, "energy_joules_total") == 290
+    assert of(samples, "energy_joules_total", method="sensor_total") == 290
     assert of(samples, "power_gaps_seconds_total") == 2.5
     gone = replace(energy, energy_j=None, mean_w=None, latest=replace(latest, value=None, method=None))
     assert {name for name, _ in scrape(replace(RUN, energy=gone)) if "power" in name or "joules" in name} == {
