@@ -312,7 +312,5 @@ class TestThePublishedFit:
         for name in ("usb1", "2-1"):
             (tmp_path / "sys/bus/usb/devices" / name / "bDeviceClass").write_text("09\n")
 
-        with pytest.raises(
-            SensorError, match="no sensor|not installed|not run"
-        ):  # nothing else is there, but no refusal
+        with pytest.raises(SensorError, match=r"not installed|not run"):  # nothing else is there, but no refusal
             PmicDriver().open(Wanted(RAILS, root=tmp_path, options={"fit": "published"}))
