@@ -38,8 +38,8 @@ class Verdict:
     """What a run is worth.
 
     Args:
-        kind: "ok": the energy stands. "warning": it stands with a reservation, or there is none. "rejected": the run gives
-            no energy.
+        kind: "ok": the energy stands. "warning": it stands with a reservation, or there is none. "rejected": the run
+            gives no energy.
         line: In a sentence.
         details: Reasons or reserves, one a line.
     """

@@ -138,8 +138,8 @@ class PmicDriver:
         attached = _attached(wanted.root) if fit == PUBLISHED else []
         if attached:
             raise SensorError(
-                f"fit=published does not hold here: {', '.join(attached)} draw from the 5 V rail; calibrate with a meter, "
-                "edge-sdk fit-power, or take the devices off"
+                f"fit=published does not hold here: {', '.join(attached)} draw from the 5 V rail; calibrate with a "
+                "meter, edge-sdk fit-power, or take the devices off"
             )
         ask, close = self._asking(wanted.root, wanted.shell)
         try:
