@@ -25,7 +25,10 @@ _UNITS = {
 _COMPILING = ("QNNExecutionProvider", "TensorrtExecutionProvider", "NvTensorRTRTXExecutionProvider")
 
 # Operators that compute in integers whatever the type of their first input.
-_INTEGER_OPERATORS = ("MatMulInteger", "ConvInteger", "DynamicQuantizeMatMul", "MatMulIntegerToFloat")
+_INTEGER_OPERATORS = (
+    "MatMulInteger", "ConvInteger", "DynamicQuantizeMatMul", "MatMulIntegerToFloat",
+    "QLinearConcat",  # whose first input is a scale
+)  # fmt: skip
 
 # Operators that compute nothing: they carry values from one type to another.
 _CONVERSIONS = ("Cast", "QuantizeLinear", "DequantizeLinear")
