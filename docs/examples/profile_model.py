@@ -1,4 +1,4 @@
-"""Latency and energy per inference: profile_model.py [MODEL] [SECONDS of a window]."""
+"""Latency and energy per inference: profile_model.py [MODEL] [SECONDS]."""
 
 import sys
 

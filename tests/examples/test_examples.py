@@ -21,8 +21,9 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_sdk import Detector, ModelCard, Reconnect, Stats, targets
+from edge_sdk import Detector, ModelCard, Reading, Reconnect, Stats, targets
 from edge_sdk.errors import AmbiguousLayoutError, EdgeSdkError, UnknownLayoutError
+from edge_sdk.measure.running import PowerStats
 from edge_sdk.models import heads as heads_package
 from edge_sdk.models.card import read_sidecar
 from edge_sdk.models.heads.base import heads
@@ -66,6 +67,7 @@ STAND_INS = {
     "MODEL": "yolox_nano.onnx",
     "END2END": "yolov7-tiny-end2end.onnx",
     "CLASS ...": "helmet",
+    "SECONDS": "1",  # of a window, where there is a power sensor; 100 detections at least
     "ADDRESS": "127.0.0.1:0",  # any free port
     "BROKER": "mqtt://127.0.0.1:1/edge/door",  # where nobody listens: see below for one that does
 }
@@ -301,7 +303,11 @@ def test_the_defaults_of_a_reconnection_are_those_of_the_code() -> None:
 
 def test_the_metrics_are_those_that_are_served() -> None:
     pytest.importorskip("prometheus_client", reason="not installed: pip install 'edge-sdk[http]'")
-    collector = MetricsCollector(lambda: Stats(0, 0, {}, 0, {}), "camera", lambda: {"door in": 1})
+    energy = PowerStats(
+        1.0, 5.0, 5.0, "sensor_total", None, 10, 0.0, latest=Reading("board", 5.0, "w", "sensor_total", 1)
+    )
+    stats = Stats(0, 0, {}, 0, {}, energy=energy)
+    collector = MetricsCollector(lambda: stats, "camera", lambda: {"door in": 1})
     served = re.findall(r"^# TYPE (\w+)", text(collector)[0].decode(), re.MULTILINE)
     rows = _table("outputs.md", "metric")
     assert sorted(re.findall(r"edge_sdk_\w+", " ".join(rows))) == sorted(served)
