@@ -12,6 +12,7 @@ class _Ending:
     """Which signal came, and what the first one does instead of raising."""
 
     number: int | None = None
+    raised: bool = False  # the SystemExit of a signal was on its way, whatever became of it
     stop: Callable[[], None] | None = None
 
 
@@ -20,14 +21,22 @@ _ending = _Ending()
 
 @contextmanager
 def in_order() -> Iterator[None]:
-    """Makes both signals raise SystemExit with 128 and the signal's number while the block runs."""
+    """Makes both signals raise SystemExit with 128 and the signal's number while the block runs.
+
+    What is imported when one comes may catch that and fail with an error of its own: then too it is the signal that
+    ended the block.
+    """
     if threading.current_thread() is not threading.main_thread():  # only there may Python set handlers
         yield
         return
-    _ending.number, _ending.stop = None, None
+    _ending.number, _ending.stop, _ending.raised = None, None, False
     before = {number: signal.signal(number, _on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
+    except Exception:
+        if _ending.raised:
+            _raise_if_asked()
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler or signal.SIG_DFL)
@@ -57,6 +66,7 @@ def _on_signal(number: int, _: object) -> None:
     if first and _ending.stop is not None:
         _ending.stop()
         return
+    _ending.raised = True
     raise SystemExit(128 + number)
 
 

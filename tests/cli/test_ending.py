@@ -110,3 +110,30 @@ def test_at_any_moment_of_a_recording_a_signal_leaves_a_clip_that_plays(yolox: P
     if len(written) > 10:
         assert clip.exists(), said
     assert {path.name for path in tmp_path.iterdir()} <= {"out.mp4", "out.jsonl"}
+
+
+def test_an_import_that_a_signal_tore_ends_as_the_signal_does() -> None:
+    def torn() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except SystemExit as stop:
+            raise ImportError("initialization failed") from stop
+
+    with pytest.raises(SystemExit) as ended, ending.in_order():
+        torn()
+    assert ended.value.code == 128 + signal.SIGTERM
+
+
+def test_an_error_without_a_signal_stays_what_it_is() -> None:
+    with pytest.raises(ImportError, match="initialization failed"), ending.in_order():
+        raise ImportError("initialization failed")
+
+
+def test_an_error_of_a_run_that_a_signal_ended_in_order_is_told() -> None:
+    def fails_at_its_end() -> None:
+        with ending.gracefully(lambda: None):
+            signal.raise_signal(signal.SIGTERM)
+            raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="the disk is full"), ending.in_order():
+        fails_at_its_end()
