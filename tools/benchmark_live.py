@@ -23,7 +23,7 @@ import tempfile
 import threading
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -410,25 +410,38 @@ SECTIONS: dict[str, Callable[[Path, argparse.Namespace], Iterator[Line]]] = {
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"{', '.join(SECTIONS)}; left out: all")
+Sections = Mapping[str, Callable[[Path, argparse.Namespace], Iterator[Line]]]
+
+
+def options(about: str, sections: Sections) -> argparse.ArgumentParser:
+    """A parser with what every benchmark of several sections takes."""
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"{', '.join(sections)}; left out: all")
     parser.add_argument("--shared", type=Path, default=Path(__file__).resolve().parents[2] / "shared")
-    parser.add_argument("--minutes", type=float, default=10.0, help="how long the long ones run")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
-    arguments = parser.parse_args()
-    if unknown := set(arguments.sections) - set(SECTIONS):
-        parser.error(f"there is no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
+    return parser
+
+
+def run_sections(parser: argparse.ArgumentParser, arguments: argparse.Namespace, sections: Sections) -> None:
+    """Runs those that were asked for, prints their lines, and exits with 1 where a goal was missed."""
+    if unknown := set(arguments.sections) - set(sections):
+        parser.error(f"there is no section {', '.join(sorted(unknown))}; there are {', '.join(sections)}")
     cv2.setNumThreads(1)
     found: list[Line] = []
-    for name in arguments.sections or SECTIONS:
-        print(f"{name}: {(SECTIONS[name].__doc__ or '').strip()}  [load {os.getloadavg()[0]:.1f}]", flush=True)
-        found += SECTIONS[name](arguments.shared, arguments)
+    for name in arguments.sections or sections:
+        print(f"{name}: {(sections[name].__doc__ or '').strip()}  [load {os.getloadavg()[0]:.1f}]", flush=True)
+        found += sections[name](arguments.shared, arguments)
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(found, indent=2) + "\n")
     missed = [one["what"] for one in found if not one["met"]]
     print(f"{len(found) - len(missed)} of {len(found)} goals met")
     sys.exit(1 if missed else 0)
+
+
+def main() -> None:
+    parser = options(__doc__, SECTIONS)
+    parser.add_argument("--minutes", type=float, default=10.0, help="how long the long ones run")
+    run_sections(parser, parser.parse_args(), SECTIONS)
 
 
 if __name__ == "__main__":

@@ -13,11 +13,9 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import math
 import os
 import random
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -25,9 +23,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-from benchmark_live import PHOTO, Bench, Line, line, ring
+from benchmark_live import PHOTO, Bench, Line, line, options, ring, run_sections
 
 import edge_sdk
 from edge_sdk.measure.running import RunningPower
@@ -215,27 +212,13 @@ SECTIONS: dict[str, Callable[[Path, argparse.Namespace], Iterator[Line]]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"{', '.join(SECTIONS)}; left out: all")
-    parser.add_argument("--shared", type=Path, default=Path(__file__).resolve().parents[2] / "shared")
+    parser = options(__doc__, SECTIONS)
     parser.add_argument("--pairs", type=int, default=60, help="of blocks with and without")
     parser.add_argument("--block", type=float, default=1.0, help="seconds of a block")
-    parser.add_argument("--json", type=Path, help="write the figures to this file too")
     arguments = parser.parse_args()
-    if unknown := set(arguments.sections) - set(SECTIONS):
-        parser.error(f"there is no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
     if arguments.pairs < 2:
         parser.error("--pairs must be 2 or more")
-    cv2.setNumThreads(1)
-    found: list[Line] = []
-    for name in arguments.sections or SECTIONS:
-        print(f"{name}: {(SECTIONS[name].__doc__ or '').strip()}  [load {os.getloadavg()[0]:.1f}]", flush=True)
-        found += SECTIONS[name](arguments.shared, arguments)
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(found, indent=2) + "\n")
-    missed = [one["what"] for one in found if not one["met"]]
-    print(f"{len(found) - len(missed)} of {len(found)} goals met")
-    sys.exit(1 if missed else 0)
+    run_sections(parser, arguments, SECTIONS)
 
 
 if __name__ == "__main__":

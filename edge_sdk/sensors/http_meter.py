@@ -56,6 +56,18 @@ class MeterAddress:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == 80 else f"{host}:{self.port}"
 
+    def channel(self, usage: str) -> int | None:
+        """The channel that the path names, counted as the meter counts; None where it names none.
+
+        Raises:
+            UsageError: It is no number of at most three digits.
+        """
+        if not self.path:
+            return None
+        if not (self.path.isascii() and self.path.isdigit() and len(self.path) < 4):
+            raise UsageError(f"a meter's channel is a number: {usage}")
+        return int(self.path)
+
 
 def meter_address(text: str, usage: str) -> MeterAddress:
     """Reads ``[http://][USER:PASSWORD@]HOST[:PORT][/PATH]``.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from edge_sdk.errors import SensorError, UsageError
+from edge_sdk.errors import SensorError
 from edge_sdk.sensors.base import Absent, Channel, Sensor, Value, Wanted
 from edge_sdk.sensors.http_meter import HttpMeter, json_watts, meter_address
 from edge_sdk.sensors.polled import Polled
@@ -30,9 +30,7 @@ class _Shelly:
         """Opens it; see `Driver.open`."""
         wanted.check_options()
         address = meter_address(wanted.address, "shelly:HOST[/CHANNEL]")
-        if address.path and not (address.path.isascii() and address.path.isdigit() and len(address.path) < 4):
-            raise UsageError("a Shelly's channel is a number from 0: shelly:HOST/0")
-        channel = int(address.path) if address.path else None
+        channel = address.channel("shelly:HOST[/CHANNEL]")
         meter = HttpMeter(address)
         try:
             component, ask = _find(meter, channel)

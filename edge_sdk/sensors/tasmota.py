@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from urllib.parse import quote
 
-from edge_sdk.errors import SensorError, UsageError
+from edge_sdk.errors import SensorError
 from edge_sdk.sensors.base import Absent, Channel, Sensor, Value, Wanted, plausible
 from edge_sdk.sensors.http_meter import SIGNED_IN, HttpMeter, json_watts, meter_address
 from edge_sdk.sensors.polled import Polled
@@ -29,9 +29,7 @@ class _Tasmota:
         """Opens it; see `Driver.open`."""
         wanted.check_options()
         address = meter_address(wanted.address, "tasmota:HOST[/CHANNEL]")
-        if address.path and not (address.path.isascii() and address.path.isdigit() and len(address.path) < 4):
-            raise UsageError("a plug's channel is a number from 0: tasmota:HOST/0")
-        channel = int(address.path) if address.path else None
+        channel = address.channel("tasmota:HOST[/CHANNEL]")
         target = "/cm?cmnd=Status%208"
         if address.password is not None:  # Tasmota takes them in the query only
             user = quote(address.user or "admin", safe="")

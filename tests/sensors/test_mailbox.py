@@ -6,8 +6,7 @@ import errno
 import os
 import struct
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,8 @@ from hypothesis import strategies as st
 
 from edge_sdk.errors import SensorError
 from edge_sdk.sensors.mailbox import REQUEST, Mailbox, pack, refusal, unpack
+
+from .rights import as_nobody
 
 
 class Firmware:
@@ -57,20 +58,6 @@ def root(tmp_path: Path) -> Path:
     (tmp_path / "dev/vcio").touch()
     (tmp_path / "dev/vcio_gencmd").touch()
     return tmp_path
-
-
-@contextmanager
-def as_nobody() -> Iterator[None]:
-    """Without root's rights, where we have them."""
-    before = os.geteuid()
-    if before != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(before)
 
 
 def test_a_question_is_answered_as_vcgencmd_prints_it(root: Path) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,8 @@ from edge_sdk.sensors.gauge import Gauge
 from edge_sdk.sensors.power import open_power
 from edge_sdk.sensors.rapl import MISSING, RaplDriver, Unrolled, domains
 from edge_sdk.targets import Rail, load
+
+from .rights import as_nobody
 
 RANGE_UJ = 262143328850  # of the captured tree: 2^32 - 1 units of 61 uJ
 TABLE = load("generic-x86_64").rails
@@ -47,20 +47,6 @@ def open_all(root: Path, address: str = "", rails: tuple[Rail, ...] = ()) -> Sen
 def in_total(sensor: Sensor) -> list[str]:
     """Names of what is in the total."""
     return [channel.name for channel in sensor.channels if channel.in_total]
-
-
-@contextmanager
-def as_nobody() -> Iterator[None]:
-    """Without root's rights, where we have them."""
-    before = os.geteuid()
-    if before != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(before)
 
 
 @pytest.fixture
