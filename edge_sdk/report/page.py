@@ -161,14 +161,15 @@ class Page:
         Raises:
             UsageError: It is none of these formats.
         """
-        kind = next((kind for magic, kind in _PICTURES if data.startswith(magic)), None)
-        if kind is None and data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-            kind = "image/webp"
-        if kind is None:
-            raise UsageError("a picture of a page is PNG, JPEG, GIF or WebP")
-        below = f"<figcaption>{_escaped(caption)}</figcaption>" if caption else ""
-        source = f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
-        self._add(f'<figure class="picture"><img src="{source}" alt="{_escaped(alt)}">{below}</figure>')
+        self._add(_picture(data, alt, caption))
+
+    def pictures(self, *pictures: tuple[bytes, str, str]) -> None:
+        """Adds pictures, each as (data, alt, caption) of `picture`, side by side where there is room.
+
+        Raises:
+            UsageError: As of `picture`.
+        """
+        self._add(f'<div class="row pictures">{"".join(_picture(*one) for one in pictures)}</div>')
 
     def plot(self, *plots: Plot) -> None:
         """Adds plots, side by side where there is room."""
@@ -239,6 +240,17 @@ class Page:
         lacking = '<noscript><p class="notice warning">The plots need JavaScript; the tables do not.</p></noscript>'
         blocks = [*self._sections[0].blocks, *([lacking] if self._plots else [])]
         return f"<header><h1>{_escaped(self.title)}</h1>{below}\n" + "\n".join(blocks) + f"{links}</header>"
+
+
+def _picture(data: bytes, alt: str, caption: str) -> str:
+    kind = next((kind for magic, kind in _PICTURES if data.startswith(magic)), None)
+    if kind is None and data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        kind = "image/webp"
+    if kind is None:
+        raise UsageError("a picture of a page is PNG, JPEG, GIF or WebP")
+    below = f"<figcaption>{_escaped(caption)}</figcaption>" if caption else ""
+    source = f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
+    return f'<figure class="picture"><img src="{source}" alt="{_escaped(alt)}">{below}</figure>'
 
 
 def _table(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], caption: str, sortable: bool) -> str:

@@ -66,7 +66,7 @@ def _conditions(profile: Profile) -> Iterator[Sequence[Cell]]:
     yield ["at_s", "throttling", *_titles([f"{one.name}_{one.unit}" for one in tracks])]
     for at_s, cells in _rows([("", one.at_s, one.values) for one in tracks]):
         causes = (one.cause for one in profile.throttling if one.start_s <= at_s <= one.end_s)
-        yield [at_s, _harmless("; ".join(dict.fromkeys(causes))), *cells]
+        yield [at_s, harmless("; ".join(dict.fromkeys(causes))), *cells]
 
 
 def _windows(profile: Profile) -> Iterator[Sequence[Cell]]:
@@ -96,13 +96,13 @@ def _rows(
 def _titles(names: Sequence[str]) -> list[str]:
     """Titles of columns, no two alike."""
     titles: list[str] = []
-    for name in map(_harmless, names):
+    for name in map(harmless, names):
         alike = sum(one == name or one.startswith(f"{name} (") for one in titles)
         titles.append(f"{name} ({alike + 1})" if alike else name)
     return titles
 
 
-def _harmless(text: str) -> str:
+def harmless(text: str) -> str:
     """A text that no spreadsheet takes for a formula."""
     text = words.plain(text)
     return f"'{text}" if text.startswith(_FORMULA) else text

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from edge_sdk.calibration import report
 from edge_sdk.measure.ring import Ring
 from edge_sdk.report.read import write_profile
 from edge_sdk.sensors.base import Channel
 
-from ..report.profiles import make_profile  # noqa: TID252  there is no package of tests to name
+from ..report.outcomes import make_outcome  # noqa: TID252  there is no package of tests to name
+from ..report.profiles import make_profile  # noqa: TID252
 
 
 @pytest.fixture
@@ -27,6 +29,12 @@ def other(tmp_path: Path) -> Path:
         make_profile(p50_ms=12.0, work_w=5.5, model={**profile.model, "name": "int8.onnx"}), tmp_path / "b.json"
     )
     return tmp_path / "b.json"
+
+
+@pytest.fixture
+def calibration(tmp_path: Path) -> Path:
+    report.write(make_outcome(), tmp_path / "report.json")
+    return tmp_path / "report.json"
 
 
 class FakeSensor:
@@ -137,3 +145,29 @@ def test_a_page_that_cannot_be_written_is_said_in_a_line(edge_sdk_command, saved
     ran = edge_sdk_command("report", saved, "--html", tmp_path / "no" / "report.html")
     assert (ran.code, ran.out) == (1, "")
     assert "cannot be written" in ran.err
+
+
+def test_a_calibration_is_drawn_again_without_its_photos(edge_sdk_command, calibration: Path, tmp_path: Path) -> None:
+    pytest.importorskip("plotly", reason="plotly is not installed")
+    html, folder = tmp_path / "again.html", tmp_path / "csv"
+    ran = edge_sdk_command("report", calibration, "--html", html, "--csv", folder)
+    assert ran.code == 0
+    assert ran.out.startswith("INT8 in 55 of 80 groups: 0.912 of the optimized float's time")
+    assert ran.err == f"written: {html}\nwritten: {folder / 'groups.csv'}, {folder / 'candidates.csv'}\n"
+    assert "This page was drawn without the photos" in html.read_text(encoding="utf-8")
+    assert edge_sdk_command("report", calibration, "--json").json == json.loads(calibration.read_text())
+
+
+def test_a_calibration_is_shown_alone_and_refused_where_it_is_wrong(
+    edge_sdk_command, calibration: Path, saved: Path
+) -> None:
+    ran = edge_sdk_command("report", saved, calibration)
+    assert (ran.code, ran.out) == (2, "")
+    assert f"{calibration}: a calibration, which is shown alone" in ran.err
+    calibration.write_text('{"schema": "edge-sdk/calibration/9"}')
+    ran = edge_sdk_command("report", calibration)
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err == (
+        f"edge-sdk: {calibration}: is of schema edge-sdk/calibration/9; this version of edge-sdk reads "
+        "edge-sdk/calibration/1\n"
+    )

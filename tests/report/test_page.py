@@ -72,6 +72,7 @@ def full(text: str) -> Page:
     page.table([text, Column(text, numeric=True)], [[text, 1.5], [text, Shown(text, 2.0, text)], [text, None]], text)
     page.facts((text, {text: text}))
     page.picture(png(), text, text)
+    page.pictures((png(), text, text), (png(), text, ""))
     return page
 
 
@@ -194,6 +195,16 @@ def test_numbers_are_aligned_and_sorted_as_numbers() -> None:
 def test_a_row_of_the_wrong_length_is_refused() -> None:
     with pytest.raises(UsageError, match="a row of 1 cells in a table of 2 columns"):
         Page("Report").table(["a", "b"], [["x"]], "Figures")
+
+
+def test_pictures_lie_side_by_side_where_there_is_room() -> None:
+    page = Page("a")
+    page.pictures((png(), "before", "left"), (png(), "after", ""))
+    outline = Outline(page.html())
+    assert [one["alt"] for one in outline.attributes("img")] == ["before", "after"]
+    assert {"class": "row pictures"} in outline.attributes("div")
+    with pytest.raises(UsageError, match="PNG, JPEG, GIF or WebP"):
+        page.pictures((png(), "a", ""), (b"<svg/>", "b", ""))
 
 
 def test_pictures_are_held_in_the_page_and_svg_is_refused() -> None:
