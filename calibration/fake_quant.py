@@ -218,8 +218,9 @@ def rounded_weights(
     weights: Mapping[str, NDArray[np.float32]],
     quantizers: Mapping[str, Quantizer],
     levels: int = WEIGHT_LEVELS,
+    biases: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> dict[str, NDArray[np.float32]]:
-    """The rounded weights, and the biases that go with them where a node's input is quantized too.
+    """The rounded weights and the biases that go with them, which are rounded where a node's input is quantized too.
 
     Args:
         nodes: Of a graph.
@@ -227,18 +228,25 @@ def rounded_weights(
         weights: Those that are on, rounded already.
         quantizers: Of the activations that are on.
         levels: Of the weights, from which their scales follow.
+        biases: Corrected ones, that belong to rounded weights, by initializer.
     """
     changed = dict(weights)
+    corrected = {name: array for name, array in (biases or {}).items() if name in arrays}
     for node in nodes:
         if node.op_type not in ("Conv", "ConvTranspose", "Gemm") or len(node.input) < 3:
             continue
         data, weight, bias = node.input[:3]
-        if weight not in weights or data not in quantizers or bias not in arrays or bias in weights:
+        if weight not in weights or bias not in arrays or bias in weights:
+            continue
+        values = corrected.get(bias, arrays[bias])
+        if bias in corrected:
+            changed[bias] = values
+        if data not in quantizers:
             continue
         # ConvTranspose with groups has channels on two axes: its kernels take one scale then.
         scales = weight_scales(arrays[weight], weight_axis(node), levels).reshape(-1) * np.float32(
             quantizers[data].scale
         )
-        if arrays[bias].dtype == np.float32 and scales.size in (1, arrays[bias].size):
-            changed[bias] = fake_quantized_bias(arrays[bias], scales)
+        if values.dtype == np.float32 and scales.size in (1, values.size):
+            changed[bias] = fake_quantized_bias(values, scales)
     return changed

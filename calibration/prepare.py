@@ -7,7 +7,11 @@ import platform
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edge_sdk import __version__
 from edge_sdk.backends.base import Array
@@ -19,11 +23,20 @@ from edge_sdk.calibration.graph import Graph
 from edge_sdk.calibration.groups import Group, make_groups
 from edge_sdk.calibration.observe import collect_once
 from edge_sdk.calibration.ranges import Ranges, choose
+from edge_sdk.calibration.repairs import Arrays, Mended, mended_once, weights_alone
 from edge_sdk.calibration.request import Request
 from edge_sdk.calibration.rewrites import rewrite
+from edge_sdk.calibration.score import Judge, noise_to_signal
+from edge_sdk.calibration.switchable import SwitchableModel
 from edge_sdk.detector import Detector
 from edge_sdk.errors import ModelError, UsageError
 from edge_sdk.targets import Target
+
+REPAIR_PHOTOS = 16
+"""That repairs are made from, and as many others that they are judged on."""
+
+SCHEMES = {"x86": "uint8", "x86-vnni": "uint8", "arm": "int8"}
+"""How activations are stored, by what ONNX Runtime's engine runs on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +143,34 @@ def find_ranges(
     if not any(len(group.precisions) > 1 for group in groups):
         raise ModelError(f"no group can be quantized: {next(iter(lacking.values()))}")
     return ranges, Prepared(prepared.graph, prepared.sha256, tuple(groups), tuple(notes), prepared.feeds)
+
+
+def mended_weights(
+    prepared: Prepared, engine: Engine, cpu: str, limits: Mapping[str, tuple[float, float]], detector: Detector,
+    photos: CalibrationSet, cache: Cache,
+) -> Mended:  # fmt: skip
+    """Weights as the engine rounds them, with the repairs that help photos which they were not made from."""
+    nodes = frozenset(node for group in prepared.groups if len(group.precisions) > 1 for node in group.nodes)
+    _, weights = engine.quantized(prepared.graph, nodes)
+    learned, judged = photos.calibration[:REPAIR_PHOTOS], photos.search[:REPAIR_PHOTOS]
+
+    @lru_cache(maxsize=1)
+    def judge() -> Callable[[Arrays], NDArray[np.float64]]:
+        feeds = list(photos.feeds(judged))
+        with SwitchableModel(prepared.graph.model, (), {}, sections=1) as model:
+            model.load(feeds)
+            outputs = model.probe(model.off)
+        places = [detector.prepare(photos.picture(one), detector.new_prepared()) for one in judged]
+        teacher = Judge(detector, places, outputs)
+        if teacher.blind:
+            return weights_alone(prepared.graph, weights, feeds, lambda found: noise_to_signal(outputs, found))
+        return weights_alone(prepared.graph, weights, feeds, lambda found: teacher(found).damages)
+
+    return mended_once(
+        prepared.graph, engine, cpu, nodes, limits, lambda: list(photos.feeds(learned)),
+        lambda arrays: judge()(arrays), cache,  # noqa: PLW0108  made only where it is asked
+        {"learned": photos.digest_of(learned), "judged": photos.digest_of(judged)},
+    )  # fmt: skip
 
 
 def ranged(graph: Graph, engine: Engine, groups: Sequence[Group]) -> tuple[str, ...]:

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_sdk.calibration.engines.base import Engine
-from edge_sdk.calibration.graph import Graph
+from edge_sdk.calibration.graph import Graph, sha256_of
 from edge_sdk.calibration.groups import Group
+from edge_sdk.calibration.repairs import prepared
 from edge_sdk.calibration.switchable import Mask, Switch
 from edge_sdk.errors import PlanError, UsageError
 from edge_sdk.plan import SCHEMA, Choice, Plan
@@ -31,14 +32,16 @@ class Problem:
     """A model whose groups wait for their precisions.
 
     Args:
-        graph: Of the prepared model: the best float one, with any repairs. Nobody changes it.
-        sha256: Of that model's bytes, in hexadecimal.
+        graph: Of the best float model, before any repair. Nobody changes it.
+        sha256: Of that model's bytes, in hexadecimal, before any repair.
         engine: That will run it.
         cpu: What it runs on, in the engine's words.
         target: Name of the board.
         groups: All, in the order of the computation.
         ranges: Low and high of each tensor that any group may quantize.
-        weights: Weights as the engine rounds them, float32, by initializer, for those that any group may quantize.
+        weights: Weights as the engine rounds them, float32, by initializer, for those that any group may quantize;
+            and corrected biases.
+        repaired: Names of those in `weights` that were repaired, and so stand in the prepared model of a mask.
         pinned: Groups whose precision is not to be searched, and that precision.
         provenance: Hashes and versions of what it was made from, for the plan.
     """
@@ -51,6 +54,7 @@ class Problem:
     groups: tuple[Group, ...]
     ranges: Mapping[str, tuple[float, float]]
     weights: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    repaired: frozenset[str] = frozenset()
     pinned: Mapping[str, Precision] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
 
@@ -104,7 +108,7 @@ class Problem:
         for name in sorted(self.ranges):
             digest.update(repr((name, self.ranges[name])).encode())
         for name in sorted(self.weights):
-            digest.update(name.encode())
+            digest.update(repr((name, name in self.repaired)).encode())
             digest.update(np.ascontiguousarray(self.weights[name]).data)
         return digest.hexdigest()
 
@@ -140,7 +144,7 @@ class Problem:
         )
 
     def plan(self, mask: Mask, **provenance: str) -> Plan:
-        """The plan of a mask that is settled, with the ranges that it needs and no others."""
+        """The plan of a mask that is settled, with the ranges of all that may be quantized: it may be edited."""
         low = {group.name for group, on in zip(self.free, mask.tolist(), strict=True) if on}
         choices = tuple(
             Choice(
@@ -149,18 +153,22 @@ class Problem:
             )
             for group in self.groups
         )  # fmt: skip
-        tensors, _ = self.engine.quantized(self.graph, self.nodes(mask))
-        ranges = {name: self.ranges[name] for name in tensors}
-        return Plan(SCHEMA, self.sha256, self.target, choices, ranges, {**self.provenance, **provenance})
+        sha256 = sha256_of(self.prepared(mask))
+        return Plan(SCHEMA, sha256, self.target, choices, dict(self.ranges), {**self.provenance, **provenance})
 
     def mask_of(self, plan: Plan) -> Mask:
         """The mask of a plan for this model, as an edited file has it."""
         low = {choice.group for choice in plan.choices if choice.precision == self.low}
         return np.array([group.name in low for group in self.free], np.bool_)
 
+    def prepared(self, mask: Mask) -> onnx.ModelProto:
+        """The model that a mask's plan is for: with repaired weights where the low precision is chosen."""
+        arrays = {name: self.weights[name] for name in sorted(self.repaired)}
+        return prepared(self.graph, self.nodes(mask), arrays) if arrays else self.model
+
     def lower(self, mask: Mask) -> onnx.ModelProto:
         """The engine's model of a settled mask."""
-        return self.engine.lower(self.model, self.plan(mask), cpu=self.cpu)
+        return self.engine.lower(self.prepared(mask), self.plan(mask), cpu=self.cpu)
 
     def macs(self, mask: Mask) -> tuple[int, int]:
         """Multiply-accumulates in the low precision, and in all."""

@@ -31,7 +31,8 @@ class Request:
         time_budget_s: After which the best so far is taken.
         pins: Precision by group; a name, or a pattern such as ``head*``, of groups or of nodes.
         forbid: Precisions that a group must not have, as ``pattern -> precision``.
-        metric: The user's own accuracy; see `edge_sdk.calibration.verification`.
+        metric: The user's own accuracy of a built file; see `edge_sdk.calibration.verification.Metric`.
+        probe_metric: The user's own damage of a probe's detections; see `edge_sdk.calibration.probing.Metric`.
         range_method: The user's own, which competes with the built-in ones; see `edge_sdk.calibration.ranges.choose`.
         sensitivity: The user's own damage of each group: given the `Problem`, gives a number from 0 by group name.
 
@@ -51,6 +52,7 @@ class Request:
     pins: Mapping[str, Precision] = field(default_factory=dict)
     forbid: Mapping[str, Precision] = field(default_factory=dict)
     metric: Callable[..., Any] | None = None
+    probe_metric: Callable[..., float] | None = None
     range_method: Callable[..., Any] | None = None
     sensitivity: Callable[..., Mapping[str, float]] | None = None
 

@@ -80,7 +80,8 @@ class SwitchableModel:
         model: In float32, with its nodes in order and its weights loaded; not changed.
         switches: The groups, in the order of the masks.
         ranges: Low and high of each activation that a switch names.
-        weights: Rounded weights, by initializer, in place of plain rounding to int8 with a scale a channel.
+        weights: Rounded weights, by initializer, in place of plain rounding to int8 with a scale a channel; and
+            corrected biases, which are in place of a layer's own where its weights are on.
         weight_levels: On each side of 0: 127, or 64 where the kernels saturate (see `fake_quant`).
         sections: To cut the graph into, at most. More of them reuse more and cost more calls.
         threads: Inside one section's run.
@@ -366,7 +367,7 @@ class SwitchableModel:
         nodes = self._model.graph.node[section.start : section.end]
         rounded = {name: self._rounded[name] for name in variant.weights}
         fed = {**dict(variant.before), **quantizers}
-        changed = fake_quant.rounded_weights(nodes, self._arrays, rounded, fed, self._levels)
+        changed = fake_quant.rounded_weights(nodes, self._arrays, rounded, fed, self._levels, self._biases)
         model = section_model(self._model, section, self.inputs, quantizers, changed)
         try:
             return ort.InferenceSession(
@@ -394,13 +395,18 @@ class SwitchableModel:
 
     def _round_weights(self) -> None:
         axes = fake_quant.weight_axes(self._model.graph.node)
-        for name in dict.fromkeys(name for switch in self.switches for name in switch.weights):
+        for name, array in self._rounded.items():
+            if name not in self._arrays:
+                raise UsageError(f"the model has no float32 initializer {name!r} to round")
+            if array.shape != self._arrays[name].shape or array.dtype != np.float32:
+                raise UsageError(f"the rounded weights of {name!r} must be float32 {list(self._arrays[name].shape)}")
+        switched = dict.fromkeys(name for switch in self.switches for name in switch.weights)
+        self._biases = {name: array for name, array in self._rounded.items() if name not in switched}
+        for name in switched:
             if name not in self._rounded:
                 self._rounded[name] = fake_quant.fake_quantized_weights(
                     self._arrays[name], axes.get(name), self._levels
                 )
-            elif self._rounded[name].shape != self._arrays[name].shape or self._rounded[name].dtype != np.float32:
-                raise UsageError(f"the rounded weights of {name!r} must be float32 {list(self._arrays[name].shape)}")
 
 
 def _imports() -> tuple[Any, Any]:

@@ -12,7 +12,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edge_sdk.backends.base import Layer
+from edge_sdk.calibration.engines.integers import Grid
 from edge_sdk.calibration.graph import Graph
 from edge_sdk.errors import UsageError
 from edge_sdk.plan import Plan
@@ -85,6 +89,40 @@ class Engine(Protocol):
         """
         ...
 
+    def grid(self, graph: Graph, node: onnx.NodeProto, *, cpu: str | None = None) -> Grid:
+        """Which integers a node's weights may be.
+
+        Args:
+            graph: Of the prepared model.
+            node: With constant weights.
+            cpu: What will run it, in the engine's words; None is this machine.
+        """
+        ...
+
+    def rounded(
+        self,
+        graph: Graph,
+        nodes: Set[str],
+        ranges: Mapping[str, tuple[float, float]],
+        *,
+        cpu: str | None = None,
+    ) -> Mapping[str, NDArray[np.float32]]:
+        """Weights as the engine's integers stand for them: what `lower` stores, times its scales.
+
+        Args:
+            graph: Of the prepared model.
+            nodes: Names; of those without weights nothing is asked.
+            ranges: Of the tensors that are quantized when all of these run in the low precision.
+            cpu: What it will run on, in the engine's words; None is this machine.
+
+        Returns:
+            By initializer, in the order of the graph; where several nodes share one, as the first of them has it.
+
+        Raises:
+            PlanError: A range is missing.
+        """
+        ...
+
     def lower(
         self,
         model: onnx.ModelProto,
@@ -117,6 +155,16 @@ class Engine(Protocol):
 
         Raises:
             BackendError: The engine cannot open or run the file.
+        """
+        ...
+
+    def in_names_of(self, graph: Graph, layers: Iterable[Layer]) -> Sequence[Layer]:
+        """Layers of a lowered model in the names of the prepared model's nodes, where somebody else read them.
+
+        Args:
+            graph: Of the prepared model.
+            layers: As the engine's session gives them. What the engine added keeps its own name, which begins with
+                that of a tensor and a slash where it converts one.
         """
         ...
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edge_sdk.backends.base import Layer
 from edge_sdk.calibration.engines.base import WEIGHTED, Rules
-from edge_sdk.calibration.engines.onnxruntime_lower import Cpu, lower, ranged_tensors
-from edge_sdk.calibration.engines.onnxruntime_read import read_back
+from edge_sdk.calibration.engines.integers import Grid
+from edge_sdk.calibration.engines.onnxruntime_lower import Cpu, grid, lower, ranged_tensors, rounded
+from edge_sdk.calibration.engines.onnxruntime_read import in_names_of, read_back
 from edge_sdk.calibration.engines.onnxruntime_rules import OnnxRuntimeRules, settled
 from edge_sdk.calibration.graph import Graph
 from edge_sdk.errors import UsageError
@@ -38,6 +42,19 @@ class OnnxRuntimeEngine:
         weights = [node.input[1] for node in graph.nodes if node.name in nodes and node.op_type in WEIGHTED]
         return ranged_tensors(graph, nodes), tuple(dict.fromkeys(weights))
 
+    def grid(self, graph: Graph, node: onnx.NodeProto, *, cpu: str | None = None) -> Grid:
+        return grid(graph, node, cpu=_named(cpu))
+
+    def rounded(
+        self,
+        graph: Graph,
+        nodes: Set[str],
+        ranges: Mapping[str, tuple[float, float]],
+        *,
+        cpu: str | None = None,
+    ) -> Mapping[str, NDArray[np.float32]]:
+        return rounded(graph, nodes, ranges, cpu=_named(cpu))
+
     def lower(
         self,
         model: onnx.ModelProto,
@@ -46,12 +63,19 @@ class OnnxRuntimeEngine:
         cpu: str | None = None,
         ranges: Mapping[str, tuple[float, float]] | None = None,
     ) -> onnx.ModelProto:
-        if cpu is not None and cpu not in get_args(Cpu):
-            raise UsageError(f"there is no cpu {cpu!r}; there are {', '.join(get_args(Cpu))}")
-        return lower(model, plan, cpu=this_cpu() if cpu is None else cast("Cpu", cpu), ranges=ranges)
+        return lower(model, plan, cpu=_named(cpu), ranges=ranges)
 
     def read_back(self, file: Path, model: onnx.ModelProto, *, threads: int = 1) -> Sequence[Layer]:
         return read_back(file, Graph(model), threads=threads)
+
+    def in_names_of(self, graph: Graph, layers: Iterable[Layer]) -> Sequence[Layer]:
+        return in_names_of(graph, layers)
+
+
+def _named(cpu: str | None) -> Cpu:
+    if cpu is not None and cpu not in get_args(Cpu):
+        raise UsageError(f"there is no cpu {cpu!r}; there are {', '.join(get_args(Cpu))}")
+    return this_cpu() if cpu is None else cast("Cpu", cpu)
 
 
 def this_cpu(machine: str | None = None, root: Path = Path("/")) -> Cpu:

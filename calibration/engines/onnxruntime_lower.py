@@ -11,16 +11,14 @@ a float MaxPool.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Set
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_sdk.calibration.engines.base import WEIGHTED
-from edge_sdk.calibration.engines.integers import Array, quantize_weights
+from edge_sdk.calibration.engines.integers import Array, Grid, Weights, quantize_weights
 from edge_sdk.calibration.engines.onnxruntime_rules import (
     CLIPPING,
     MOVERS,
@@ -80,12 +78,7 @@ def lower(
     forced = integer_anyway(graph, integer)
     if forced:
         raise PlanError(f"{', '.join(forced)}: the engine runs it in int8 where all around it does; choose int8 for it")
-    return _Writer(graph, integer, plan.ranges if ranges is None else ranges, cpu).write(sha256_of_plan(plan))
-
-
-def sha256_of_plan(plan: Plan) -> str:
-    """SHA-256 of a plan's content, in hexadecimal: the same however its file is laid out."""
-    return hashlib.sha256(json.dumps(asdict(plan), sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return _Writer(graph, integer, plan.ranges if ranges is None else ranges, cpu).write(plan.sha256)
 
 
 def ranged_tensors(graph: Graph, integer: Set[str]) -> tuple[str, ...]:
@@ -107,6 +100,26 @@ def ranged_tensors(graph: Graph, integer: Set[str]) -> tuple[str, ...]:
         if node.op_type not in (*MOVERS, "HardSigmoid") and node.name not in absorbing:
             found.update(dict.fromkeys(node.output))
     return tuple(found)
+
+
+def grid(graph: Graph, node: onnx.NodeProto, *, cpu: Cpu) -> Grid:
+    """Which integers a node's weights may be; see `edge_sdk.calibration.engines.base.Engine.grid`."""
+    shape, axis = graph.shapes[node.input[1]], weight_axis(node)
+    assert axis is not None  # noqa: S101  asked of nodes with weights alone
+    depthwise = node.op_type == "Conv" and shape[1] == 1 and attribute(node, "group", 1) == shape[0]
+    return Grid(axis % len(shape), cpu == "x86" and not depthwise)  # depthwise kernels add in 32 bits everywhere
+
+
+def rounded(
+    graph: Graph, nodes: Set[str], ranges: Mapping[str, tuple[float, float]], *, cpu: Cpu
+) -> dict[str, NDArray[np.float32]]:
+    """Weights as their integers stand for them; see `edge_sdk.calibration.engines.base.Engine.rounded`."""
+    writer = _Writer(graph, set(nodes), ranges, cpu)
+    found: dict[str, NDArray[np.float32]] = {}
+    for node in graph.nodes:
+        if node.name in nodes and node.op_type in WEIGHTED and node.input[1] not in found:
+            found[node.input[1]] = writer.whole(node).real
+    return found
 
 
 class _Writer:
@@ -220,22 +233,22 @@ class _Writer:
 
     def _weights(self, node: onnx.NodeProto) -> list[str]:
         """What a node with weights reads beside its activations."""
-        weights = self._graph.constant(node.input[1])
-        axis = weight_axis(node)
-        assert weights is not None and axis is not None  # noqa: S101, PT018  refused by the rules
-        axis %= weights.ndim
-        bias = self._graph.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else None
-        if bias is not None:
-            bias = np.broadcast_to(bias.reshape(-1), (weights.shape[axis],))
-        # Depthwise kernels add in 32 bits everywhere.
-        depthwise = node.op_type == "Conv" and weights.shape[1] == 1 and attribute(node, "group", 1) == len(weights)
-        scale = self._encoding(node.input[0]).scale
-        whole = quantize_weights(weights, axis, scale, bias, pairs=self._cpu == "x86" and not depthwise)
-        read = [self._stored(node.input[1], node, whole.stored, whole.scales, axis)]
+        whole = self.whole(node)
+        read = [self._stored(node.input[1], node, whole.stored, whole.scales, whole.axis)]
         if whole.bias is not None:
-            units = (whole.scales * np.float32(scale)).astype(np.float32)
+            units = (whole.scales * np.float32(self._encoding(node.input[0]).scale)).astype(np.float32)
             read.append(self._stored(node.input[2], node, whole.bias, units, 0))
         return read
+
+    def whole(self, node: onnx.NodeProto) -> Weights:
+        """A node's weights and bias as integers."""
+        weights = self._graph.constant(node.input[1])
+        assert weights is not None  # noqa: S101  refused by the rules
+        own = grid(self._graph, node, cpu=self._cpu)
+        bias = self._graph.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else None
+        if bias is not None:
+            bias = np.broadcast_to(bias.reshape(-1), (weights.shape[own.axis],))
+        return quantize_weights(weights, own.axis, self._encoding(node.input[0]).scale, bias, pairs=own.pairs)
 
     def _stored(self, name: str, node: onnx.NodeProto, stored: Array, scales: Array, axis: int) -> str:
         """A constant kept as integers, each node's its own: the scale of a bias depends on what the node reads."""

@@ -432,3 +432,22 @@ def test_yolox_off_is_float_and_a_probe_is_the_whole_graphs(shared: Path):
             mask[number] = True
             assert np.allclose(probe.probe(mask)[0]["output"], one.run(feeds, mask)["output"], atol=1e-3)
             assert not np.array_equal(probe.probe(mask)[0]["output"], float_run)
+
+
+def test_a_corrected_bias_is_there_where_its_weights_are_on_and_nowhere_else():
+    bias = np.full(8, 3, np.float32)
+    arrays = {value.name: numpy_helper.to_array(value) for value in MODEL.graph.initializer}
+    corrected = onnx.ModelProto.FromString(MODEL.SerializeToString())
+    for value in corrected.graph.initializer:
+        if value.name == "ba":
+            value.CopyFrom(numpy_helper.from_array(bias, "ba"))
+    with switchable(weights={"ba": bias, "wa": arrays["wa"]}) as model:
+        off, on = model.run(photo(), model.off), model.run(photo(), mask_of("wa"))
+    for found, same in ((off, MODEL), (on, corrected)):
+        wanted = session(same).run(None, photo())
+        assert all(np.allclose(a, b, atol=1e-6) for a, b in zip(found.values(), wanted, strict=True))
+
+
+def test_weights_that_the_model_has_not_are_refused():
+    with pytest.raises(UsageError, match="no float32 initializer 'nothing'"):
+        switchable(weights={"nothing": np.zeros(3, np.float32)})

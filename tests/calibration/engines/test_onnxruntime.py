@@ -24,12 +24,12 @@ from edge_sdk.calibration.engines.onnxruntime import ENGINE, this_cpu  # noqa: E
 from edge_sdk.calibration.engines.onnxruntime_lower import (  # noqa: E402
     PLAN_KEY,
     ranged_tensors,
-    sha256_of_plan,
 )
 from edge_sdk.calibration.engines.onnxruntime_read import in_names_of  # noqa: E402
 from edge_sdk.calibration.engines.onnxruntime_rules import settled  # noqa: E402
 from edge_sdk.calibration.graph import Graph  # noqa: E402
 from edge_sdk.calibration.groups import choices, make_groups  # noqa: E402
+from edge_sdk.calibration.switchable import Switch, SwitchableModel  # noqa: E402
 
 from .nets import CHANNELS, SIDE, Net, random_net  # noqa: E402
 
@@ -161,7 +161,7 @@ class TestALoweredModel:
         assert list(lowered.graph.output) == list(model.graph.output)
         assert {one.key: one.value for one in lowered.metadata_props} == {
             "names": "cat,dog",
-            PLAN_KEY: sha256_of_plan(given_),
+            PLAN_KEY: given_.sha256,
         }
 
     def test_is_the_same_bytes_each_time(self) -> None:
@@ -505,3 +505,56 @@ class TestARealDetector:
         seen = {node for layer in layers for node in layer.nodes}
         integer = {node for choice in made for node in choice.nodes if choice.precision == "int8"}
         assert {graph.node(name).op_type for name in integer - seen} <= {"Relu", "Clip"}
+
+
+class TestRoundedWeights:
+    @given(st.integers(0, 10_000), st.sampled_from(["x86", "x86-vnni", "arm"]))
+    @settings(max_examples=15)
+    def test_are_those_that_the_lowered_file_stores(self, seed: int, cpu: str) -> None:
+        model = random_net(seed)
+        one = plan(model)
+        nodes = {node for choice in one.choices if choice.precision == "int8" for node in choice.nodes}
+        found = ENGINE.rounded(Graph(model), nodes, one.ranges, cpu=cpu)
+        stored = {
+            value.name: numpy_helper.to_array(value) for value in ENGINE.lower(model, one, cpu=cpu).graph.initializer
+        }
+        wanted = [node for node in model.graph.node if node.name in nodes and node.op_type == "Conv"]
+        assert set(found) == {node.input[1] for node in wanted}
+        for node in wanted:
+            base = f"{node.name}/{node.input[1]}/int8"
+            real = stored[f"{base}/stored"] * stored[f"{base}/scale"].reshape(-1, 1, 1, 1)
+            assert np.array_equal(found[node.input[1]], real)
+
+    def test_give_the_same_file_when_they_stand_in_the_model(self) -> None:
+        model = random_net(5)
+        one = plan(model)
+        nodes = {node for choice in one.choices if choice.precision == "int8" for node in choice.nodes}
+        found = ENGINE.rounded(Graph(model), nodes, one.ranges, cpu="x86")
+        mended = onnx.ModelProto.FromString(model.SerializeToString())
+        for value in mended.graph.initializer:
+            if value.name in found:
+                value.CopyFrom(numpy_helper.from_array(found[value.name], value.name))
+        before, after = (run(ENGINE.lower(each, one, cpu="x86"), photos(1)[0]) for each in (model, mended))
+        assert decibels(before, after) > 60
+
+    def test_of_an_unknown_cpu_are_refused(self) -> None:
+        with pytest.raises(UsageError, match="there is no cpu 'z80'"):
+            ENGINE.rounded(Graph(random_net(0)), set(), {}, cpu="z80")
+
+    @pytest.mark.parametrize("seed", [3, 7, 12])
+    def test_bring_a_probe_nearer_to_the_lowered_file(self, seed: int) -> None:
+        net = Net(seed)
+        x = net.op("Relu", net.conv("x", 8, 32, 3))
+        x = net.op("Relu", net.conv(x, 32, 32))
+        model = net.model(net.conv(x, 32, 8, 3))
+        one = plan(model)
+        nodes = {node for choice in one.choices if choice.precision == "int8" for node in choice.nodes}
+        switch = Switch("all", *ENGINE.quantized(Graph(model), nodes))
+        file = run(ENGINE.lower(model, one, cpu="x86"), photos(1)[0])
+        found = {}
+        for weights in (None, ENGINE.rounded(Graph(model), nodes, one.ranges, cpu="x86")):
+            with SwitchableModel(model, [switch], one.ranges, weights=weights) as probe:
+                outputs = probe.run({"x": photos(1)[0]}, probe.on)
+            found[weights is not None] = decibels(file, list(outputs.values()))
+        assert found[True] > found[False] + 2
+        assert found[True] > 40
