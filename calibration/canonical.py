@@ -35,7 +35,7 @@ from edge_sdk.calibration.same import (
 )
 from edge_sdk.calibration.static import fix_shapes
 from edge_sdk.calibration.tidy import LEAST_IR, name_nodes, tidy
-from edge_sdk.errors import ModelError, one_line
+from edge_sdk.errors import ModelError, SinkError, one_line
 
 OPSET = 17  # what all engines that a plan is lowered to read
 _LEAST_OPSET = 13  # the first whose Q/DQ operators take a scale for each channel
@@ -87,6 +87,7 @@ def canonical(
         ModelError: The model is broken, hostile, quantized already, of an opset that cannot be raised, leaves a shape
             open, or did not stay the same; the message says what was found and what to give instead.
         UsageError: `shapes` names no input, or contradicts the model.
+        SinkError: There is no room for a temporary file.
     """
     given = checked(model) if isinstance(model, onnx.ModelProto) else load(model)
     before = onnx.ModelProto()
@@ -206,7 +207,12 @@ def _folded_once(model: onnx.ModelProto) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory(prefix="edge-sdk-") as folder:
         file = Path(folder) / "folded.onnx"
         settings.optimized_model_filepath = str(file)
-        opened(model, settings)
+        try:
+            opened(model, settings)
+        except ModelError as error:
+            if "serialization failed" in str(error):  # as it says that it cannot write
+                raise SinkError(f"{folder}: the model cannot be written here: is the disk full?") from error
+            raise
         folded = onnx.load(file)
     known = {node.domain for node in all_nodes(model.graph)} | {"", "ai.onnx"}
     if foreign := {node.domain for node in all_nodes(folded.graph)} - known:

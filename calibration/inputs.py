@@ -57,7 +57,9 @@ class Inputs(Generic[Key]):
         return self._bytes
 
     def each(self, keys: Iterable[Key]) -> Iterator[dict[str, Array]]:
-        """The inputs for each picture by name, read only, as `Session.run` takes them.
+        """The inputs for each picture by name, read only, as the canonical form of the model takes them.
+
+        That is as the model itself takes them, but for 16-bit floats, which it holds as 32-bit ones.
 
         Raises:
             BadFrameError: A picture can no longer be read.
@@ -77,7 +79,10 @@ class Inputs(Generic[Key]):
 
     def _read(self, key: Key) -> dict[str, Array]:
         prepared = self._detector.prepare(read_photo(self._file_of(key)), self._prepared)
-        feeds = {name: np.array(array) for name, array in prepared.feeds.items()}
+        feeds = {
+            name: np.array(array, np.float32 if array.dtype == np.float16 else array.dtype)
+            for name, array in prepared.feeds.items()
+        }
         for array in feeds.values():
             array.flags.writeable = False
         return feeds

@@ -22,7 +22,7 @@ class Timed:
 
     Args:
         ms: Median.
-        ratio: Median of the paired ratios to the reference in the same run.
+        ratio: To the reference in the same run; the timer says how it is taken.
         low, high: 95 % interval of `ratio`.
         method: How it is known.
     """

@@ -6,7 +6,7 @@ import hashlib
 import platform
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from itertools import islice
 
@@ -17,23 +17,26 @@ from edge_sdk import __version__
 from edge_sdk.backends.base import Array
 from edge_sdk.calibration.cache import Cache
 from edge_sdk.calibration.canonical import canonical
-from edge_sdk.calibration.dataset import CalibrationSet
+from edge_sdk.calibration.dataset import CalibrationSet, Sample
 from edge_sdk.calibration.engines.base import Engine, engines
-from edge_sdk.calibration.graph import Graph
+from edge_sdk.calibration.export import with_card
+from edge_sdk.calibration.graph import Graph, sha256_of
 from edge_sdk.calibration.groups import Group, make_groups
 from edge_sdk.calibration.observe import collect_once
+from edge_sdk.calibration.policies import Losses, tuned_once
 from edge_sdk.calibration.ranges import Ranges, choose
 from edge_sdk.calibration.repairs import Arrays, Mended, mended_once, weights_alone
 from edge_sdk.calibration.request import Request
 from edge_sdk.calibration.rewrites import rewrite
 from edge_sdk.calibration.score import Judge, noise_to_signal
 from edge_sdk.calibration.switchable import SwitchableModel
+from edge_sdk.calibration.through import activations
 from edge_sdk.detector import Detector
 from edge_sdk.errors import ModelError, UsageError
 from edge_sdk.targets import Target
 
-REPAIR_PHOTOS = 16
-"""That repairs are made from, and as many others that they are judged on."""
+PROBE_PHOTOS = 12
+"""Search photos that probes are judged on; and as many of the calibration photos are what repairs are made from."""
 
 SCHEMES = {"x86": "uint8", "x86-vnni": "uint8", "arm": "int8"}
 """How activations are stored, by what ONNX Runtime's engine runs on."""
@@ -88,7 +91,12 @@ def prepare(detector: Detector, photos: CalibrationSet, engine: Engine) -> Prepa
     shapes = {name: array.shape for name, array in first[0].items()}
     plain = canonical(detector.path, shapes=shapes, feeds=first)
     best = rewrite(plain, engine=engine.name, feeds=first)
-    groups = make_groups(best.graph, engine.rules)
+    # With the card in it, the prepared model and all that is made from it are read as the given file is, which may
+    # have it beside it.
+    model = type(best.model)()
+    model.CopyFrom(best.model)
+    graph = Graph(with_card(model, asdict(detector.card)))
+    groups = make_groups(graph, engine.rules)
     if not any(len(group.precisions) > 1 for group in groups):
         reasons = Counter(group.reason for group in groups if group.reason is not None)
         most = f" (most often: {reasons.most_common(1)[0][0]})" if reasons else ""
@@ -98,7 +106,7 @@ def prepare(detector: Detector, photos: CalibrationSet, engine: Engine) -> Prepa
     notes += best.refused
     stuck = Counter(group.reason for group in groups if len(group.precisions) < 2 and group.reason is not None)
     notes += [f"{count} groups stay in {engine.rules.precisions[-1]}: {why}" for why, count in stuck.most_common()]
-    return Prepared(best.graph, best.sha256, groups, tuple(notes), first[0])
+    return Prepared(graph, sha256_of(model), groups, tuple(notes), first[0])
 
 
 def find_ranges(
@@ -125,7 +133,7 @@ def find_ranges(
         progress=lambda done: tell(done, total),
     )
     known = [name for name in tensors if name in statistics.tensors]
-    ranges = choose(statistics, scheme, custom=request.range_method, tensors=known)
+    ranges = choose(statistics, scheme, custom=request.range_method, tensors=known, through=activations(prepared.graph))
     lacking = {name: "its values do not depend on the photo" for name in tensors if name not in statistics.tensors}
     lacking |= ranges.without
     if not lacking:
@@ -145,6 +153,23 @@ def find_ranges(
     return ranges, Prepared(prepared.graph, prepared.sha256, tuple(groups), tuple(notes), prepared.feeds)
 
 
+def tuned_ranges(
+    prepared: Prepared, engine: Engine, ranges: Ranges, detector: Detector, photos: CalibrationSet, cache: Cache, *,
+    workers: int, progress: Callable[[int, int], None],
+) -> tuple[Ranges, tuple[str, ...]]:  # fmt: skip
+    """Ranges by the methods that help detections, and a line for each that was tried."""
+    judged = photos.search[:PROBE_PHOTOS]
+
+    def feeds() -> tuple[list[dict[str, Array]], Losses]:
+        return list(photos.feeds(judged)), judge_of(prepared, detector, photos, judged)
+
+    found, tried = tuned_once(
+        prepared.graph, engine, [group for group in prepared.groups if len(group.precisions) > 1], ranges, feeds, cache,
+        {"model": prepared.sha256, "judged": photos.digest_of(judged)}, workers=workers, progress=progress,
+    )  # fmt: skip
+    return found, tuple(one.line for one in tried)
+
+
 def mended_weights(
     prepared: Prepared, engine: Engine, cpu: str, limits: Mapping[str, tuple[float, float]], detector: Detector,
     photos: CalibrationSet, cache: Cache,
@@ -152,25 +177,32 @@ def mended_weights(
     """Weights as the engine rounds them, with the repairs that help photos which they were not made from."""
     nodes = frozenset(node for group in prepared.groups if len(group.precisions) > 1 for node in group.nodes)
     _, weights = engine.quantized(prepared.graph, nodes)
-    learned, judged = photos.calibration[:REPAIR_PHOTOS], photos.search[:REPAIR_PHOTOS]
+    learned, judged = photos.calibration[:PROBE_PHOTOS], photos.search[:PROBE_PHOTOS]
 
     @lru_cache(maxsize=1)
     def judge() -> Callable[[Arrays], NDArray[np.float64]]:
-        feeds = list(photos.feeds(judged))
-        with SwitchableModel(prepared.graph.model, (), {}, sections=1) as model:
-            model.load(feeds)
-            outputs = model.probe(model.off)
-        places = [detector.prepare(photos.picture(one), detector.new_prepared()) for one in judged]
-        teacher = Judge(detector, places, outputs)
-        if teacher.blind:
-            return weights_alone(prepared.graph, weights, feeds, lambda found: noise_to_signal(outputs, found))
-        return weights_alone(prepared.graph, weights, feeds, lambda found: teacher(found).damages)
+        losses = judge_of(prepared, detector, photos, judged)
+        return weights_alone(prepared.graph, weights, list(photos.feeds(judged)), losses)
 
     return mended_once(
         prepared.graph, engine, cpu, nodes, limits, lambda: list(photos.feeds(learned)),
         lambda arrays: judge()(arrays), cache,  # noqa: PLW0108  made only where it is asked
         {"learned": photos.digest_of(learned), "judged": photos.digest_of(judged)},
     )  # fmt: skip
+
+
+def judge_of(prepared: Prepared, detector: Detector, photos: CalibrationSet, samples: Sequence[Sample]) -> Losses:
+    """What tells the damage of each photo from a probe's outputs; the noise in them where the float model finds
+    nothing."""
+    feeds = list(photos.feeds(samples))
+    with SwitchableModel(prepared.graph.model, (), {}, sections=1) as model:
+        model.load(feeds)
+        outputs = model.probe(model.off)
+    places = [detector.prepare(photos.picture(one), detector.new_prepared()) for one in samples]
+    teacher = Judge(detector, places, outputs)
+    if teacher.blind:
+        return lambda found: noise_to_signal(outputs, found)
+    return lambda found: teacher(found).damages
 
 
 def ranged(graph: Graph, engine: Engine, groups: Sequence[Group]) -> tuple[str, ...]:

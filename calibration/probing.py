@@ -156,7 +156,7 @@ class Prober:
         Args:
             problem: What is probed.
             photos: The set.
-            samples: The first 16 of `photos.search`, as a rule.
+            samples: The first dozen of `photos.search`, as a rule.
             detector: Of the float model, that the set was opened with.
             **options: As for the class.
         """

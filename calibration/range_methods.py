@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 from edge_sdk.calibration.histogram import Histogram
 
 Floats = NDArray[np.float64]
+Errors = Callable[[Floats, Floats], Floats]
+"""Lows and highs, float64 [k] each, to the errors of these ranges, float64 [k]."""
 
 # The minimum of x * sigmoid(x), which is -0.27846, as Q-YOLO (arXiv 2307.04816) rounds it.
 SILU_LOW = -0.2785
@@ -208,16 +210,16 @@ def silu(histogram: Histogram, scheme: Scheme) -> tuple[float, float] | None:
     """For what a SiLU gives: the low end stays at its minimum, the high end is searched (Q-YOLO, arXiv 2307.04816)."""
     if scheme.symmetric or not SILU_LOW <= histogram.low < 0 or histogram.high <= -SILU_LOW:
         return None
-    return _search(histogram, scheme, SILU_LOW, histogram.high, moves_low=False)
+    return _least(histogram, scheme, SILU_LOW, histogram.high, moves_low=False)
 
 
 def mse(histogram: Histogram, scheme: Scheme) -> tuple[float, float]:
     """The range of least expected squared error; never more than that of all that was seen."""
     if scheme.symmetric:
         peak = max(-histogram.low, histogram.high)
-        _, high = _search(histogram, scheme, 0.0, peak, moves_low=False)
+        _, high = _least(histogram, scheme, 0.0, peak, moves_low=False)
         return -high, high
-    return _search(histogram, scheme, min(0.0, histogram.low), max(0.0, histogram.high))
+    return _least(histogram, scheme, min(0.0, histogram.low), max(0.0, histogram.high))
 
 
 RangeMethod = Callable[[Histogram, Scheme], "tuple[float, float] | None"]
@@ -242,16 +244,27 @@ def _xlogx(values: Floats) -> Floats:
     return np.asarray(values * np.log(np.where(values > 0, values, 1.0)), np.float64)
 
 
-def _search(
+def _least(
     histogram: Histogram, scheme: Scheme, low: float, high: float, *, moves_low: bool = True
 ) -> tuple[float, float]:
-    """The best range within low..high: both ends together, then one at a time, then ever closer about the best."""
     rough, exact = ErrorModel(_coarse(histogram), scheme), ErrorModel(histogram, scheme)
+    return search(rough, exact, low, high, moves_low=moves_low)
+
+
+def search(rough: Errors, exact: Errors, low: float, high: float, *, moves_low: bool = True) -> tuple[float, float]:
+    """The best range within low..high: both ends together, then one at a time, then ever closer about the best.
+
+    Args:
+        rough: Gives the error of ranges quickly.
+        exact: Gives it exactly.
+        low, high: The widest range.
+        moves_low: Whether the low end is searched.
+    """
     moves_low = moves_low and low < 0
     moves_high = high > 0
     best = (low, high)
 
-    def improve(error: ErrorModel, lows: Floats, highs: Floats) -> None:
+    def improve(error: Errors, lows: Floats, highs: Floats) -> None:
         nonlocal best
         # The best so far comes first, so that it stays unless another is truly better.
         lows = np.concatenate(([best[0]], np.broadcast_to(lows, np.broadcast_shapes(lows.shape, highs.shape))))

@@ -13,6 +13,7 @@ from edge_sdk.calibration.activations import Statistics, TensorStatistics
 from edge_sdk.calibration.histogram import Histogram, merged
 from edge_sdk.calibration.observe import collect, collect_once
 from edge_sdk.calibration.range_methods import METHODS, SCHEMES, ErrorModel, RangeMethod, Scheme
+from edge_sdk.calibration.through import ErrorThrough, Through
 from edge_sdk.errors import UsageError, one_line
 
 __all__ = ["ALL", "SLACK", "Candidate", "Range", "Ranges", "Statistics", "choose", "collect", "collect_once"]
@@ -22,6 +23,9 @@ ALL: tuple[str, ...] = tuple(METHODS)
 # Of methods whose error is within 1 % of the least, the simplest is taken: its range is the wider one as a rule, and
 # photos that were not seen reach further than those that were.
 SLACK = 0.01
+
+BEHIND = "behind"
+"""The method of least error behind the SiLU or hard-swish that reads the tensor."""
 
 CustomMethod = Callable[[Histogram], tuple[float, float]]
 Proposer = Callable[[Histogram], "tuple[float, float] | None"]
@@ -135,6 +139,7 @@ def choose(
     custom: Mapping[str, CustomMethod] | CustomMethod | None = None,
     together: Iterable[Sequence[str]] = (),
     tensors: Sequence[str] | None = None,
+    through: Through | None = None,
 ) -> Ranges:
     """Chooses, for each tensor, the method whose range makes the least expected squared error on the target's grid.
 
@@ -150,6 +155,8 @@ def choose(
         together: Groups of tensors that must share a range; it is chosen on all of their values, and `error` is over
             all of them.
         tensors: Those to choose for; None for all.
+        through: What alone reads a tensor, by its name, from `through.activations`: its range is chosen by the error of
+            what that makes, by a method of its own, ``behind``, among the others.
 
     Raises:
         UsageError: A method, scheme or tensor that there is not, a tensor in two groups, or a custom method that
@@ -172,7 +179,9 @@ def choose(
             continue
         members = [statistics.tensors[name] for name in group]
         histogram = members[0].histogram if len(members) == 1 else merged([one.histogram for one in members])
-        table = _table(histogram, scheme, proposers, group[0])
+        activation = (through or {}).get(group[0]) if len(group) == 1 else None
+        behind = None if activation is None else ErrorThrough(histogram, scheme, activation)
+        table = _table(histogram, scheme, proposers, group[0], behind)
         method = _best(table)
         note = "; ".join(dict.fromkeys(one.note for one in members if one.note))
         chosen = Range(method=method, power=histogram.power, table=table, note=note, **vars(table[method]))
@@ -227,8 +236,11 @@ def _table(
     scheme: Scheme,
     proposers: Mapping[str, Proposer],
     tensor: str,
+    behind: ErrorThrough | None,
 ) -> dict[str, Candidate]:
     proposed: dict[str, tuple[float, float]] = {}
+    if behind is not None:
+        proposers = {**proposers, BEHIND: behind.best}
     for name, propose in proposers.items():
         try:
             ends = propose(histogram)
@@ -243,7 +255,7 @@ def _table(
     if not proposed:
         raise UsageError(f"no range method of {', '.join(proposers)} applies to tensor {tensor!r}")
     lows, highs = np.array(list(proposed.values())).T
-    errors = ErrorModel(histogram, scheme)(lows, highs)
+    errors = (ErrorModel(histogram, scheme) if behind is None else behind)(lows, highs)
     return {
         name: Candidate(*ends, float(error)) for (name, ends), error in zip(proposed.items(), errors, strict=True)
     }  # fmt: skip

@@ -15,11 +15,13 @@ SHARES: Mapping[str, float] = {
     "photos": 0.05,
     "model": 0.03,
     "ranges": 0.10,
-    "weights": 0.07,
-    "latency": 0.20,
+    "methods": 0.06,
+    "weights": 0.06,
+    "latency": 0.15,
     "sensitivity": 0.30,
     "search": 0.05,
-    "verification": 0.18,
+    "verification": 0.12,
+    "once more": 0.06,
     "report": 0.02,
 }
 

@@ -49,6 +49,8 @@ def fix_shapes(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> t
                 f"the input {value.name!r} is {_text(axes)}, and a plan is for one shape: state it, as in "
                 f"shapes={{{value.name!r}: (1, 3, 640, 640)}}, or export the model with it"
             )
+        if any(not isinstance(axis, int) for axis in axes[1:]):
+            notes.append(f"the input {value.name!r} was {_text(axes)}; the plan is for {lengths} alone")
         for axis, length in zip(value.type.tensor_type.shape.dim, lengths, strict=True):
             axis.dim_value = int(length or 0)
     if any(not isinstance(axis, int) for axes in open_axes.values() for axis in axes):

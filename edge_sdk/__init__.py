@@ -16,6 +16,8 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edge_sdk.calibration.export import export
+    from edge_sdk.calibration.planner import calibrate
     from edge_sdk.camera import Camera
     from edge_sdk.detections import Detection, Detections
     from edge_sdk.detector import Detector
@@ -60,6 +62,8 @@ __all__ = [
     "Timing",
     "Tracker",
     "Zone",
+    "calibrate",
+    "export",
     "identify",
     "profile",
     "this_device",
@@ -88,10 +92,15 @@ _HOMES = {
     "Timing": "edge_sdk.result",
     "Tracker": "edge_sdk.tracking",
     "Zone": "edge_sdk.zones",
+    "calibrate": "edge_sdk.calibration.planner",
+    "export": "edge_sdk.calibration.export",
     "identify": "edge_sdk.targets",
     "profile": "edge_sdk.measure.profile",
     "this_device": "edge_sdk.device",
 }
+
+# Names whose module needs an extra as soon as it is imported.
+_EXTRAS = {"calibrate": "calibrate"}
 
 # Silent until the program that uses the SDK says otherwise.
 logging.getLogger("edge_sdk").addHandler(logging.NullHandler())
@@ -100,7 +109,15 @@ logging.getLogger("edge_sdk").addHandler(logging.NullHandler())
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'edge_sdk' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    try:
+        home = importlib.import_module(_HOMES[name])
+    except ModuleNotFoundError as error:
+        if name not in _EXTRAS or str(error.name).startswith("edge_sdk"):
+            raise
+        from edge_sdk.errors import MissingDependencyError, extra_hint
+
+        raise MissingDependencyError(f"{error.name} is not installed: {extra_hint(_EXTRAS[name])}") from error
+    return getattr(home, name)
 
 
 def __dir__() -> list[str]:

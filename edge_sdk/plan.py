@@ -1,14 +1,18 @@
 """A plan: which layer runs in which precision. Standard library only, so that any tool can read one.
 
-The file is JSON and may be edited by hand: change a choice's precision and set ``pinned`` to keep it so.
+The file is JSON, described by ``plan.schema.json`` beside this module, and may be edited by hand: change a choice's
+precision and set ``pinned`` to keep it so. Its ranges are those of every tensor that any group may quantize, so that a
+group can be turned to a lower precision too.
 """
 
 from __future__ import annotations
 
+import difflib
+import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -52,7 +56,7 @@ class Plan:
         prepared_sha256: Of the prepared model that the node names are from.
         target: Name of the board that it is optimal for.
         choices: One for each group.
-        ranges: Low and high real value of each quantized tensor, by name.
+        ranges: Low and high real value of each tensor that is quantized, or may be after an edit, by name.
         provenance: Hashes and versions of what it was made from; no clock times, so that a run can be repeated.
 
     Raises:
@@ -85,6 +89,40 @@ class Plan:
         for tensor, (low, high) in self.ranges.items():
             if not -float("inf") < low <= high < float("inf"):  # false for NaN too
                 raise PlanError(f"tensor {tensor!r}: {low} to {high} is no range")
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the content, in hexadecimal: the same however the file is laid out."""
+        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def pins(self) -> dict[str, Precision]:
+        """Precision by group of what is pinned: what `edge_sdk.calibrate` takes as ``pins``."""
+        return {choice.group: choice.precision for choice in self.choices if choice.pinned}
+
+    def with_choice(self, group: str, precision: Precision, *, pinned: bool = True) -> Plan:
+        """The plan with one group in another precision, as an edit of the file would make it.
+
+        Whether an engine can run it so is found when it is exported.
+
+        Args:
+            group: Its name.
+            precision: What its nodes are to run in.
+            pinned: Whether the planner must leave it so.
+
+        Raises:
+            PlanError: There is no such group or precision.
+        """
+        names = [choice.group for choice in self.choices]
+        if group not in names:
+            near = difflib.get_close_matches(group, names, n=3)
+            hint = f"; did you mean {' or '.join(near)}?" if near else f"; it has {len(names)} groups"
+            raise PlanError(f"the plan has no group {group!r}{hint}")
+        changed = (
+            replace(one, precision=precision, pinned=pinned) if one.group == group else one for one in self.choices
+        )
+        return replace(self, choices=tuple(changed))
 
     def differences(self, actual: Sequence[Layer]) -> tuple[str, ...]:
         """Holds the plan against what an engine says it runs.

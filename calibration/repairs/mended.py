@@ -128,7 +128,7 @@ def mend(given: Given, judge: Judge, *, only: Sequence[Repair] | None = None) ->
         # What the engine stores is what counts, whatever the repair meant.
         after = after.changed(plain(Graph(with_arrays(given.graph.model, after.arrays)), given))
         losses = judge(after.arrays)
-        low, high = _interval(best - losses)
+        low, high = interval(best - losses)
         kept = low > 0
         trials.append(
             Trial(
@@ -256,7 +256,7 @@ def with_arrays(model: onnx.ModelProto, arrays: Arrays) -> onnx.ModelProto:
     return made
 
 
-def _interval(gains: NDArray[np.float64]) -> tuple[float, float]:
+def interval(gains: NDArray[np.float64]) -> tuple[float, float]:
     """95 % interval of the mean."""
     picks = np.random.default_rng(0).integers(0, len(gains), (_RESAMPLES, len(gains)))
     low, high = np.percentile(gains[picks].mean(axis=1), _INTERVAL)

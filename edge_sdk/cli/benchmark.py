@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,9 @@ def command(
     layers: bool = typer.Option(False, "--layers", help="Also the time of each layer, where the backend has it."),
     cold: bool = typer.Option(False, "--cold", help="Also fresh processes, from their start to the first detection."),
     every: bool = typer.Option(False, "--all", help="Every backend here that opens the file."),
+    against: list[str] = typer.Option(
+        None, "--against", help="Another model: both in turns, and nothing else; may be repeated."
+    ),
     backend: str = shared.backend_option,
     threads: int = shared.threads_option,
     head: str = shared.head_option,
@@ -36,6 +39,9 @@ def command(
 
     Opening, the first detection and the warm-up; then single-stream, fixed-rate camera and throughput runs. Each lasts
     until at least 10 s and 100 frames and gives percentiles as MLPerf LoadGen does. All figures are measured.
+
+    With --against, the bare engine alone on several models in turns: the ratio to MODEL with its 95 % interval, which
+    stands on a busy machine too.
 
     Example: edge-sdk benchmark yolox_nano.onnx --threads 1 --layers
     """
@@ -53,6 +59,17 @@ def command(
         names = [b.name for b in backends().values() if path.suffix.lower() in b.suffixes and b.missing() is None]
 
     options = shared.parse_options(option)
+    if against:
+        taken = {"--image": image, "--cold": cold, "--all": every, "--head": head, "--card": card}
+        stray = next((word for word, value in taken.items() if value), None)
+        if stray is not None:
+            raise UsageError(f"--against times the bare engine in turns: leave {stray} out")
+        report = _in_turns([path, *map(find_model, against)], backend, threads, options, seconds, layers)
+        if as_json:
+            shared.print_json(report)
+        else:
+            _print_turns(report)
+        return
 
     def make(name: str, count: int | None) -> Detector:
         return Detector(path, backend=name, threads=count, head=head, card=card, options=options)
@@ -77,6 +94,71 @@ def command(
         return
     for report in reports:
         _print(report)
+
+
+def _in_turns(
+    paths: Sequence[Path], backend: str, threads: int | None, options: Mapping[str, str], seconds: float, layers: bool
+) -> dict[str, Any]:
+    from contextlib import ExitStack
+
+    from edge_sdk.backends.base import choose, named
+    from edge_sdk.device import this_device
+    from edge_sdk.measure import turns
+
+    target = this_device().target
+    with ExitStack() as stack:
+        sessions, engines = {}, {}
+        for number, path in enumerate(paths):
+            engine, part = (choose(path, target)[0], {}) if backend == "auto" else named(backend)
+            opened = engine.open(path, target, threads=threads, options={**part, **options})
+            # By number: the same file may stand against itself, which shows what the machine's noise comes to.
+            sessions[str(number)] = stack.enter_context(opened)
+            engines[str(number)] = engine.name
+        with shared.progress("in turns", 100) as advance:
+            found = turns.measure_in_turns(
+                sessions, reference="0", seconds=seconds, rounds=turns.ROUNDS, progress=_following(advance)
+            )
+        rows = []
+        for (name, turn), path in zip(found.models.items(), paths, strict=True):
+            kernels = [asdict(layer) for layer in sessions[name].layers()] if layers else None
+            rows.append(
+                {
+                    "model": path.name,
+                    "path": str(path),
+                    "backend": engines[name],
+                    "active": sessions[name].active,
+                    **asdict(turn),
+                    "layers": kernels,
+                }
+            )
+    return {
+        "device": target.name,
+        "method": "measured",
+        "rounds": found.rounds,
+        "passes": found.passes,
+        "block": found.block,
+        "clock": found.clock,
+        "turns": rows,
+    }
+
+
+def _print_turns(report: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    clock = "CPU time of the thread" if report["clock"] == "thread" else "wall clock"
+    typer.echo(
+        f"in turns on {report['device']}: {report['rounds']} rounds of {report['passes']} x {report['block']} runs, "
+        f"{clock}; {report['turns'][0]['active']}"
+    )
+    table = Table("model", "median ms", "wall ms", "ratio", "95 % interval")
+    for row in report["turns"]:
+        interval = f"{row['low']:.3f} to {row['high']:.3f}"
+        table.add_row(row["model"], f"{row['ms']:.2f}", f"{row['wall_ms']:.2f}", f"{row['ratio']:.3f}", interval)
+    shared.console().print(table)
+    for row in report["turns"]:
+        if row["layers"]:
+            typer.echo(row["model"])
+            _print_layers(row["layers"])
 
 
 def _report(
@@ -181,14 +263,19 @@ def _print(report: dict[str, Any]) -> None:
     if report["cold"] is not None:
         _print_cold(report["cold"])
     if report["layers"]:
-        slowest = sorted(report["layers"], key=lambda layer: -(layer["time_ms"] or 0))[:15]
-        rows = Table("slowest layers", "unit", "precision", "ms")
-        for layer in slowest:
-            time_ms = "-" if layer["time_ms"] is None else f"{layer['time_ms']:.3f}"
-            rows.add_row(", ".join(layer["nodes"]), layer["unit"], layer["precision"] or "-", time_ms)
-        shared.console().print(rows)
+        _print_layers(report["layers"])
     if report["layers_reason"] is not None:
         typer.echo(f"layers: {report['layers_reason']}")
+
+
+def _print_layers(layers: Sequence[dict[str, Any]]) -> None:
+    from rich.table import Table
+
+    rows = Table("slowest layers", "unit", "precision", "ms")
+    for layer in sorted(layers, key=lambda layer: -(layer["time_ms"] or 0))[:15]:
+        time_ms = "-" if layer["time_ms"] is None else f"{layer['time_ms']:.3f}"
+        rows.add_row(", ".join(layer["nodes"]), layer["unit"], layer["precision"] or "-", time_ms)
+    shared.console().print(rows)
 
 
 def _columns(ms: dict[str, float]) -> list[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,7 @@ log = logging.getLogger("edge_sdk")
 CONFIDENCE = 0.01
 MAX_BOXES = 100
 _RESAMPLES = 500
+_MAX_VALUES = 1 << 22  # held at a time while resampling: 32 MiB an array
 _RECALLS = np.linspace(0.0, 1.0, 101)
 _IOUS = np.linspace(0.5, 0.95, 10)
 
@@ -41,6 +42,29 @@ class _Matches:
     wrong: NDArray[np.bool_]
     photo: NDArray[np.intp]
     objects: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Matched:
+    """A detector's boxes held against the labels, once; every figure is counted from it.
+
+    Args:
+        classes: Names of the labelled classes that the model knows.
+        photos: Which of the dataset's photos could be read, in order.
+        skipped: Names of the others.
+        classes_not_in_model: Labelled classes that the model does not name; they are left out.
+        by_class: The matches, one for each of `classes`.
+    """
+
+    classes: tuple[str, ...]
+    photos: tuple[int, ...]
+    skipped: tuple[str, ...]
+    classes_not_in_model: tuple[str, ...]
+    by_class: tuple[_Matches, ...]
+
+    def map(self) -> float:
+        """mAP50-95 over the photos, 0..1."""
+        return _mean(_average_precision(self.by_class, np.ones(len(self.photos))))
 
 
 @dataclass(frozen=True)
@@ -80,6 +104,45 @@ def evaluate(
         dataset: Labelled photos.
         progress: Called with (photos done, photos in all).
         seed: Of the bootstrap.
+
+    Raises:
+        DatasetError: Model and labels share no class, or no photo could be read.
+        MissingDependencyError: pycocotools is not installed.
+    """
+    return accuracy_of(match(detector, dataset, progress=progress), seed=seed)
+
+
+def accuracy_of(matched: Matched, *, seed: int = 0) -> Accuracy:
+    """The figures of what was matched.
+
+    Args:
+        matched: From `match`.
+        seed: Of the bootstrap.
+    """
+    by_iou = _average_precision(matched.by_class, np.ones(len(matched.photos)))
+    return Accuracy(
+        map=_mean(by_iou),
+        map50=_mean(by_iou[:, 0]),
+        map75=_mean(by_iou[:, 5]),
+        per_class={
+            name: float(value)
+            for name, value in zip(matched.classes, by_iou.mean(axis=1), strict=True)
+            if not np.isnan(value)
+        },
+        images=len(matched.photos),
+        skipped=matched.skipped,
+        interval=_interval(matched, seed, _mean(by_iou)),
+        classes_not_in_model=matched.classes_not_in_model,
+    )
+
+
+def match(detector: Detector, dataset: Dataset, *, progress: Callable[[int, int], None] | None = None) -> Matched:
+    """Runs a detector on labelled photos, once each, and matches its boxes to theirs, as `evaluate` does.
+
+    Args:
+        detector: Its `confidence` is set to 0.01 for the duration.
+        dataset: Labelled photos.
+        progress: Called with (photos done, photos in all).
 
     Raises:
         DatasetError: Model and labels share no class, or no photo could be read.
@@ -129,22 +192,12 @@ def evaluate(
         raise DatasetError(
             f"none of the {len(dataset.photos)} photos could be read; is {dataset.photos[0].path} there?"
         )
-    table = _match(pycocotools, images, boxes, rows, [label for label, _ in shared])
-    by_iou = _average_precision(table, np.ones(len(images)))
-    per_class = by_iou.mean(axis=1)
-    return Accuracy(
-        map=_mean(by_iou),
-        map50=_mean(by_iou[:, 0]),
-        map75=_mean(by_iou[:, 5]),
-        per_class={
-            dataset.classes[label]: float(value)
-            for (label, _), value in zip(shared, per_class, strict=True)
-            if not np.isnan(value)
-        },
-        images=len(images),
+    return Matched(
+        classes=tuple(dataset.classes[label] for label, _ in shared),
+        photos=tuple(image["id"] for image in images),
         skipped=tuple(skipped),
-        interval=_interval(table, len(images), seed, _mean(by_iou)),
         classes_not_in_model=tuple(name for name in dataset.classes if name.strip().lower() not in names),
+        by_class=tuple(_match(pycocotools, images, boxes, rows, [label for label, _ in shared])),
     )
 
 
@@ -215,7 +268,7 @@ def _matches(photos: list[Mapping[str, Any] | None]) -> _Matches:
     )
 
 
-def _average_precision(table: list[_Matches], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+def _average_precision(table: Sequence[_Matches], weights: NDArray[np.float64]) -> NDArray[np.float64]:
     """AP of each class at each IoU, each photo counted `weights` times; [classes, 10], nan where there is no object."""
     result = np.full((len(table), len(_IOUS)), np.nan)
     for row, matches in enumerate(table):
@@ -239,7 +292,59 @@ def _mean(values: NDArray[np.float64]) -> float:
     return float(known.mean()) if known.size else 0.0
 
 
-def _interval(table: list[_Matches], count: int, seed: int, point: float) -> tuple[float, float]:
+def resampled(matched: Matched, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """mAP50-95 of many resamples of the photos at once.
+
+    The same as counting each anew, but only at right detections, where the best precision beyond a recall always lies.
+
+    Args:
+        matched: From `match`.
+        weights: float64 [draws, photos]: how often each photo is in each draw.
+
+    Returns:
+        float64 [draws]; 0 where no class of a draw has an object.
+    """
+    total, known = np.zeros(len(weights)), np.zeros(len(weights))
+    for one in matched.by_class:
+        rows = max(1, _MAX_VALUES // max(1, len(one.photo)))
+        for start in range(0, len(weights), rows):
+            part = slice(start, start + rows)
+            objects = weights[part] @ one.objects.astype(np.float64)
+            known[part] += objects > 0
+            total[part] += _sum_of_precisions(one, weights[part], np.where(objects > 0, objects, np.inf))
+    return np.asarray(total / (len(_RECALLS) * len(_IOUS)) / np.maximum(known, 1), np.float64)
+
+
+def _sum_of_precisions(
+    matches: _Matches, weights: NDArray[np.float64], objects: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Over all recalls and IoUs of one class, float64 [draws]; 0 where a draw has infinitely many objects."""
+    total = np.zeros(len(weights))
+    weight = weights[:, matches.photo]
+    for right, wrong in zip(matches.right, matches.wrong, strict=True):
+        at = np.flatnonzero(right)
+        if not at.size:
+            continue
+        false = np.cumsum(weight[:, : at[-1]] * wrong[: at[-1]], axis=1)
+        false = np.concatenate([np.zeros((len(weights), 1)), false], axis=1)[:, at]
+        true = np.cumsum(weight[:, at], axis=1)
+        precision = true / np.maximum(true + false, np.spacing(1))
+        precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+        # How many of the recalls each right one reaches that none before it does; an absent class reaches none.
+        reached = np.searchsorted(_RECALLS, true / objects[:, None], side="right")
+        reached[:, 1:] -= reached[:, :-1].copy()
+        total += (precision * reached).sum(axis=1)
+    return np.where(np.isfinite(objects), total, 0.0)
+
+
+def draws(count: int, resamples: int, seed: int) -> NDArray[np.float64]:
+    """How often each photo is in each resample, float64 [resamples, count]; the same for all models of one seed."""
+    generator = np.random.default_rng(seed)
+    chosen = (generator.integers(0, count, count) for _ in range(resamples))
+    return np.array([np.bincount(one, minlength=count) for one in chosen], np.float64)
+
+
+def _interval(matched: Matched, seed: int, point: float) -> tuple[float, float]:
     """95 % bootstrap interval over photos: the figure and 1.96 standard errors either way.
 
     The standard interval of Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.3.
@@ -247,14 +352,10 @@ def _interval(table: list[_Matches], count: int, seed: int, point: float) -> tup
     Not the percentiles of the draws: average precision is optimistic on few distinct photos, a resample has fewer than
     the set itself, and so the draws lie above the figure that they are meant to surround.
     """
+    count = len(matched.photos)
     if count < 2:
         return 0.0, 1.0  # one photo says nothing of others
-    generator = np.random.default_rng(seed)
-    draws = []
-    for _ in range(_RESAMPLES):
-        weights = np.bincount(generator.integers(0, count, count), minlength=count).astype(np.float64)
-        draws.append(_mean(_average_precision(table, weights)))
-    spread = 1.96 * float(np.std(draws))
+    spread = 1.96 * float(np.std(resampled(matched, draws(count, _RESAMPLES, seed))))
     return max(0.0, point - spread), min(1.0, point + spread)
 
 

@@ -123,3 +123,18 @@ def test_a_photo_that_is_gone_says_so(tmp_path: Path) -> None:
     inputs = Inputs(SimpleNamespace(new_prepared=lambda: None, prepare=None), Path)
     with pytest.raises(BadFrameError, match="it is gone"):
         list(inputs.each([tmp_path / "a.jpg"]))
+
+
+def test_a_model_of_16_bit_floats_is_fed_as_its_canonical_form_is(tmp_path: Path, paths: list[Path]) -> None:
+    from edge_sdk.calibration.canonical import canonical
+
+    from ..models.tiny_yolox import write  # noqa: TID252  there is no package of tests to name
+
+    model = write(tmp_path / "half.onnx", "half")
+    with edge_sdk.Detector(model, backend="onnxruntime", threads=1) as detector:
+        assert detector.own.feeds["images"].dtype == np.float16
+        (feeds,) = Inputs(detector, Path).each(paths[:1])
+        own = detector.prepare(read_photo(paths[0]), detector.own).feeds["images"]
+    np.testing.assert_array_equal(feeds["images"], own)
+    assert feeds["images"].dtype == np.float32
+    assert "16-bit floats" in "".join(canonical(model, feeds=feeds).notes)

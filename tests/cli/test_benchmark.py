@@ -106,6 +106,28 @@ def test_people_read_a_table_the_ratio_and_why_there_are_no_layers(
     assert "layers: onnxruntime does not say which layers it runs" in out
 
 
+def test_models_in_turns_are_compared_and_nothing_else_is_run(edge_sdk_command, quick: Path) -> None:
+    words = ("benchmark", quick, "--against", quick, "--seconds", 0.1, "--threads", 1, "--layers")
+    report = edge_sdk_command(*words, "--json").json
+    assert list(report) == ["device", "method", "rounds", "passes", "block", "clock", "turns"]
+    for row in report["turns"]:
+        assert row["low"] <= row["ratio"] <= row["high"]
+        assert len(row["times_ms"]) == report["rounds"] * report["passes"] * report["block"]
+        assert sum(layer["time_ms"] for layer in row["layers"]) > 0
+    out = edge_sdk_command(*words).out
+    assert "95 % interval" in out
+    assert "CPU time of the thread" in out
+    assert "slowest layers" in out
+    assert "camera" not in out
+
+
+@pytest.mark.parametrize("stray", [("--cold",), ("--all",), ("--head", "yolox"), ("--image", "x.jpg")])
+def test_what_turns_have_no_use_for_is_refused(edge_sdk_command, quick: Path, stray: tuple[str, ...]) -> None:
+    done = edge_sdk_command("benchmark", quick, "--against", quick, *stray)
+    assert done.code == 2
+    assert f"leave {stray[0]} out" in done.err
+
+
 def test_people_read_what_a_cold_start_is_made_of(capsys: pytest.CaptureFixture[str]) -> None:
     starts = [{"python": 20.0, "import": 200.0 + n, "open": 100.0, "first": 30.0} for n in range(5)]
     benchmark._print_cold(asdict(summary(starts)))

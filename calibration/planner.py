@@ -1,0 +1,489 @@
+"""The planner: from a trained model, the user's photos and a budget to the precision of every layer, and the proof.
+
+Photos, the best float model, ranges, rounded weights; then every group's time and damage; then the front of both, its
+points probed again and the models refitted; then real files, held against each other on photos that nothing was chosen
+on, and the pick. Whatever is computed or measured on the way is kept in the cache, so that a run that was stopped goes
+on where it was.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_sdk import targets
+from edge_sdk.backends.base import cores
+from edge_sdk.calibration.cache import Cache
+from edge_sdk.calibration.choice import pick
+from edge_sdk.calibration.cost_table import estimated_costs
+from edge_sdk.calibration.costs import Build as TimedBuild
+from edge_sdk.calibration.costs import Costs, measure_costs, refit
+from edge_sdk.calibration.dataset import CalibrationSet
+from edge_sdk.calibration.engines.base import Engine
+from edge_sdk.calibration.engines.onnxruntime import this_cpu
+from edge_sdk.calibration.expected import Curve, fit_curve
+from edge_sdk.calibration.export import cpu_of
+from edge_sdk.calibration.handover import hand_over
+from edge_sdk.calibration.outcome import Candidate, GroupRow, Outcome, Timed
+from edge_sdk.calibration.prepare import (
+    PROBE_PHOTOS,
+    SCHEMES,
+    engine_for,
+    find_ranges,
+    mended_weights,
+    prepare,
+    provenance_of,
+    tuned_ranges,
+)
+from edge_sdk.calibration.probing import Prober
+from edge_sdk.calibration.problem import Problem
+from edge_sdk.calibration.request import DEFAULT_DROP, Request
+from edge_sdk.calibration.search import Searched, near, search, spread_out
+from edge_sdk.calibration.sensitivity import Sensitivity, sweep
+from edge_sdk.calibration.simple import head_mask
+from edge_sdk.calibration.solver import Linear
+from edge_sdk.calibration.stages import Progress, Stages
+from edge_sdk.calibration.surrogate import Surrogate
+from edge_sdk.calibration.switchable import Mask
+from edge_sdk.calibration.timing import CachedTimer, LocalTimer, Timer
+from edge_sdk.calibration.verification import REFERENCE, Build, Verification, Verified
+from edge_sdk.calibration.workers import Workers
+from edge_sdk.detector import Detector
+from edge_sdk.device import this_device
+from edge_sdk.errors import UsageError
+from edge_sdk.models.card import ModelCard
+from edge_sdk.plan import Plan
+from edge_sdk.targets import Precision, Target
+
+HYBRIDS = 5  # built beside the simple candidates, in the first round of verification
+MORE = 4  # in the second, after both models were fitted to the first
+# Shares of a time budget after which a stage goes on to the next with what it has.
+_LATENCY_BY, _SENSITIVITY_BY, _SEARCH_BY, _MORE_BY = 0.35, 0.65, 0.75, 0.85
+
+
+def calibrate(
+    model: str | Path | None,
+    images: str | Path | Sequence[str | Path],
+    *,
+    target: str | None = None,
+    out: str | Path | None = None,
+    max_map_drop: float | None = None,
+    max_latency_ms: float | None = None,
+    max_latency_ratio: float | None = None,
+    max_size_mib: float | None = None,
+    count: int = 64,
+    seed: int = 0,
+    threads: int = 1,
+    time_budget_s: float | None = None,
+    pins: Mapping[str, Precision] | None = None,
+    forbid: Mapping[str, Precision] | None = None,
+    metric: Any = None,
+    range_method: Any = None,
+    sensitivity: Any = None,
+    **options: Any,
+) -> Plan:
+    """Finds the fastest precision for every layer that keeps the accuracy, on the user's own photos.
+
+    Args:
+        model: A file, the name of a zoo model, or None for the embedded default.
+        images: A folder of photos, a video, a glob, labelled data (COCO, YOLO, VOC), or several.
+        target: Name of a board; None is this one.
+        out: Folder that gets plan.json, prepared.onnx, the engine's model and the report; None writes nothing.
+        max_map_drop: Of mAP50-95 against the float model, 0..1; 0.005 where no budget at all is given.
+        max_latency_ms: Of one inference.
+        max_latency_ratio: Of one inference, against the optimized float model in the same run.
+        max_size_mib: Of the engine's model file.
+        count: Photos for ranges.
+        seed: Of all that is drawn by chance.
+        threads: Inside one inference, when latency is measured.
+        time_budget_s: Seconds after which the best so far is taken.
+        pins: Precision by group, name or pattern.
+        forbid: Precisions that groups must not have, by name or pattern.
+        metric: The user's own accuracy; see `edge_sdk.calibration.verification`.
+        range_method: The user's own; see `edge_sdk.calibration.ranges.choose`.
+        sensitivity: The user's own damage of each group; see `edge_sdk.calibration.request.Request`.
+        **options: What else `plan_for` takes.
+
+    Returns:
+        The plan of the pick. `plan_for` gives all that was found.
+
+    Raises:
+        EdgeSdkError: As `plan_for` raises it.
+    """
+    request = Request(
+        max_map_drop=max_map_drop, max_latency_ms=max_latency_ms, max_latency_ratio=max_latency_ratio,
+        max_size_mib=max_size_mib, count=count, seed=seed, threads=threads, time_budget_s=time_budget_s,
+        pins=pins or {}, forbid=forbid or {}, metric=metric, range_method=range_method, sensitivity=sensitivity,
+    )  # fmt: skip
+    return plan_for(model, images, request, target=target, out=out, **options).plan
+
+
+def plan_for(
+    model: str | Path | None,
+    images: str | Path | Sequence[str | Path],
+    request: Request | None = None,
+    *,
+    target: str | None = None,
+    out: str | Path | None = None,
+    start: Plan | str | Path | None = None,
+    workers: int | None = None,
+    executor: Executor | None = None,
+    timer: Timer | None = None,
+    estimate: bool = False,
+    cache: Cache | str | Path | None = None,
+    head: str | None = None,
+    card: ModelCard | str | Path | None = None,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Plans, and gives all that was found.
+
+    Args:
+        model: A file, the name of a zoo model, or None for the embedded default.
+        images: A folder of photos, a video, a glob, labelled data (COCO, YOLO, VOC), or several.
+        request: Budgets and bounds; None is a drop of at most 0.005 mAP.
+        target: Name of a board; None is this one.
+        out: Folder that gets plan.json, prepared.onnx, the engine's model and the report; None writes nothing.
+        start: A plan whose pinned groups stay as they are.
+        workers: Processes that probe and evaluate; None is one a core.
+        executor: Another way to run calls: a Dask client's `get_executor`, for example. It is not shut down.
+        timer: What measures latency; None is this machine.
+        estimate: Take latency from the shipped table instead.
+        cache: Or its folder; None is the SDK's own.
+        head, card: As for `Detector`.
+        progress: Told how far it is.
+
+    Raises:
+        ModelError: The model is broken, is quantized already, or has nothing that can be quantized.
+        UsageError: An argument that cannot mean anything, or latency cannot be known; the message says how it can.
+        DatasetError: Fewer than 3 photos that differ can be read.
+        PlanError: A pin that cannot be, or budgets that no plan can meet.
+        BackendError: The engine failed.
+        SinkError: The cache or `out` cannot be written.
+        MissingDependencyError: The extra ``calibrate`` is not installed.
+    """
+    request = request or Request()
+    board = this_device().target if target is None else targets.load(target)
+    engine = engine_for(board)
+    kept = cache if isinstance(cache, Cache) else Cache(cache)
+    stages = Stages(progress, request.time_budget_s)
+    with ExitStack() as stack:
+        detector = stack.enter_context(Detector(model, backend="onnxruntime", threads=1, head=head, card=card))
+        with stages.stage("photos", "look through the photos"):
+            photos = stack.enter_context(
+                CalibrationSet.open(
+                    images, detector, count=request.count, seed=request.seed, folder=kept.folder / "photos",
+                    progress=stages.tell,
+                )
+            )  # fmt: skip
+        if executor is None:
+            own = Workers(workers or cores())
+            stack.callback(own.kill)
+            executor = own
+        run = _Run(
+            request, stages, kept, board, engine, detector, photos, _timer(timer, board, request, kept, estimate),
+            workers, executor, list(photos.report.warnings),
+        )  # fmt: skip
+        return run.whole(_pins_of(start), None if out is None else Path(out))
+
+
+def _timer(timer: Timer | None, board: Target, request: Request, cache: Cache, estimate: bool) -> Timer | None:
+    """What measures latency; None where it is estimated."""
+    if estimate:
+        if timer is not None:
+            raise UsageError("latency is either measured or estimated: leave one out")
+        return None
+    if timer is None:
+        here = this_device().target
+        if board.name != here.name:
+            raise UsageError(
+                f"how fast {board.name} is cannot be measured on this machine ({here.name}): name the board to measure "
+                "on, give a recorded profile, or ask for an estimate"
+            )
+        timer = LocalTimer(threads=request.threads)
+    return timer if isinstance(timer, CachedTimer) else CachedTimer(timer, cache)
+
+
+def _pins_of(start: Plan | str | Path | None) -> dict[str, Precision]:
+    if start is None:
+        return {}
+    plan = start if isinstance(start, Plan) else Plan.load(start)
+    return {choice.group: choice.precision for choice in plan.choices if choice.pinned}
+
+
+@dataclass(eq=False)
+class _Run:
+    """One run of the planner: what its stages share."""
+
+    request: Request
+    stages: Stages
+    cache: Cache
+    target: Target
+    engine: Engine
+    detector: Detector
+    photos: CalibrationSet
+    timer: Timer | None
+    workers: int | None
+    executor: Executor
+    notes: list[str]
+    repairs: tuple[str, ...] = ()
+    methods: dict[str, int] = field(default_factory=dict)
+
+    def whole(self, pins: Mapping[str, Precision], out: Path | None) -> Outcome:
+        """All stages in turn."""
+        problem = self.problem(pins)
+        costs = self.costs(problem)
+        with Prober.on(
+            problem, self.photos, self.photos.search[:PROBE_PHOTOS], self.detector, cache=self.cache,
+            workers=self.workers, executor=self.executor, metric=self.request.probe_metric,
+        ) as prober:  # fmt: skip
+            sensitivity = self.sensitivity(problem, prober)
+            searched = self.search(problem, prober, sensitivity, costs)
+            verified, costs, searched = self.verify(problem, prober, sensitivity, searched, costs)
+        request = self.request
+        chosen = pick(
+            verified.candidates,
+            max_map_drop=request.max_map_drop,
+            max_latency_ms=request.max_latency_ms,
+            max_latency_ratio=request.max_latency_ratio,
+            max_size_bytes=None if request.max_size_mib is None else request.max_size_mib * 2**20,
+            max_energy_mj=request.max_energy_mj,
+            metric="mAP" if request.metric is None else _name(request.metric),
+        )
+        found = next(one for one in verified.candidates if one.name == chosen.name)
+        mask = problem.off if found.mask is None else np.array(found.mask, np.bool_)
+        curve = fit_curve([one.accuracy for one in verified.candidates if one.accuracy is not None])
+        outcome = Outcome(
+            model=self.detector.path.name,
+            target=self.target.name,
+            engine=self.engine.name,
+            cpu=problem.cpu,
+            seed=request.seed,
+            plan=problem.plan(mask),
+            pick=chosen,
+            candidates=verified.candidates,
+            groups=_rows(problem, mask, sensitivity, searched.surrogate, costs, curve),
+            front=tuple((ratio, curve.drop(damage)) for ratio, damage in searched.front),
+            pairs=_pairs(problem, searched.surrogate),
+            r2=searched.surrogate.r2 if math.isfinite(searched.surrogate.r2) else None,
+            probes=len(prober.probes),
+            cost={
+                "method": costs.method, "on": costs.on, "builds": len(costs.builds),
+                "error_median": None if costs.error is None else costs.error[0],
+                "error_max": None if costs.error is None else costs.error[1],
+            },
+            boundary_ms={one.tensor: (one.to_low_ms, one.to_high_ms) for one in costs.boundaries},
+            photos=self.photos.report.record(),
+            notes=(*self.notes, *prober.notes, *verified.notes, *(f"{n}: {why}" for n, why in verified.failed.items())),
+            repairs=self.repairs,
+            range_methods=self.methods,
+            seconds=self.stages.seconds,
+            budgets=request.budgets,
+            metric="mAP50-95" if request.metric is None else _name(request.metric),
+        )  # fmt: skip
+        if out is not None:
+            with self.stages.stage("report", "write the files and the report"):
+                hand_over(outcome, problem, mask, self.detector, self.photos, self.cache, out)
+        return outcome
+
+    def problem(self, pins: Mapping[str, Precision]) -> Problem:
+        """The model in its best float form, its ranges, and its weights as they will be rounded."""
+        request, engine = self.request, self.engine
+        with self.stages.stage("model", "bring the model into its best float form"):
+            prepared = prepare(self.detector, self.photos, engine)
+        cpu = cpu_of(self.target, engine.name) or this_cpu()
+        with self.stages.stage("ranges", "take ranges") as tell:
+            ranges, prepared = find_ranges(prepared, engine, self.photos, self.cache, request, SCHEMES[cpu], tell)
+        with self.stages.stage("methods", "try range methods on the detections") as tell:
+            ranges, tried = tuned_ranges(
+                prepared, engine, ranges, self.detector, self.photos, self.cache, workers=self.workers or cores(),
+                progress=tell,
+            )  # fmt: skip
+        with self.stages.stage("weights", "round and repair weights"):
+            mended = mended_weights(prepared, engine, cpu, ranges.limits(), self.detector, self.photos, self.cache)
+        self.notes += prepared.notes
+        self.repairs = (*tried, *(one.line for one in mended.trials))
+        self.methods = dict(Counter(one.method for one in ranges.by_tensor.values()).most_common())
+        return Problem(
+            prepared.graph, prepared.sha256, engine, cpu, self.target.name, prepared.groups, ranges.limits(),
+            mended.arrays, mended.repaired, {**pins, **request.settled_pins(prepared.groups)},
+            provenance_of(self.detector, self.photos, engine, request),
+        )  # fmt: skip
+
+    def costs(self, problem: Problem) -> Costs:
+        """What each group and each change of precision takes."""
+        if self.timer is None:
+            return estimated_costs(problem)
+        with self.stages.stage("latency", "measure the time of groups and of changes of precision") as tell:
+            return measure_costs(
+                problem, self.timer, self.cache, folder=self.cache.folder / "builds", seed=self.request.seed,
+                progress=lambda part: tell(round(100 * part), 100), stop=lambda: self.stages.over(_LATENCY_BY),
+            )  # fmt: skip
+
+    def sensitivity(self, problem: Problem, prober: Prober) -> Sensitivity:
+        """What each group does to the detections."""
+        with self.stages.stage("sensitivity", "measure what each group does to the detections"):
+            return sweep(
+                prober, problem, seed=self.request.seed, stop=lambda: self.stages.over(_SENSITIVITY_BY),
+                progress=self.stages.tell,
+            )  # fmt: skip
+
+    def search(self, problem: Problem, prober: Prober, found: Sensitivity, costs: Costs) -> Searched:
+        """The masks that are worth building."""
+        with self.stages.stage("search", "look for the front") as tell:
+            return search(
+                problem, prober, found.probes, costs, budgets=_budgets(problem, self.request),
+                stop=lambda: self.stages.over(_SEARCH_BY), progress=tell,
+            )  # fmt: skip
+
+    def verify(
+        self, problem: Problem, prober: Prober, found: Sensitivity, searched: Searched, costs: Costs
+    ) -> tuple[Verified, Costs, Searched]:
+        """Builds and measures candidates, fits both models to them, and does so once more near the answer."""
+        verification = Verification(
+            problem, self.detector, self.photos, cache=self.cache, folder=self.cache.folder / "builds",
+            metric=self.request.metric, seed=self.request.seed, executor=self.executor, repairs=self.repairs,
+        )  # fmt: skip
+        with self.stages.stage("verification", "build candidates and hold them against each other") as tell:
+            builds = _simple(problem, costs)
+            builds += _hybrids(problem, spread_out(searched, HYBRIDS), searched, costs, fit_curve())
+            verified = verification(builds, self.photos.acceptance, timer=self.timer, progress=tell)
+            if self.timer is None:
+                return _estimated(verified, costs), costs, searched
+            costs = refit(costs, [_build(one) for one in verified.candidates if one.mask is not None])
+        if self.stages.over(_MORE_BY):
+            return verified, costs, searched
+        with self.stages.stage("once more", "look again, with what was measured") as tell:
+            curve = fit_curve([one.accuracy for one in verified.candidates if one.accuracy is not None])
+            searched = search(
+                problem, prober, found.probes, costs, budgets=_budgets(problem, self.request), rounds=2,
+                stop=lambda: self.stages.over(_MORE_BY),
+            )  # fmt: skip
+            masks = self._about(searched, verified, curve)
+            new = _hybrids(problem, masks, searched, costs, curve, known=verified.candidates)
+            again = verification([builds[1], *new], self.photos.acceptance, timer=self.timer, progress=tell)
+            costs = refit(costs, [_build(one) for one in again.candidates[1:]])
+        more = [one for one in again.candidates if one.name != REFERENCE]
+        return (
+            Verified(
+                (*verified.candidates, *more), {**verified.files, **again.files}, {**verified.failed, **again.failed},
+                tuple(dict.fromkeys((*verified.notes, *again.notes))),
+            ),
+            costs,
+            searched,
+        )  # fmt: skip
+
+    def _about(self, searched: Searched, verified: Verified, curve: Curve) -> list[Mask]:
+        """Masks about the budget, of which the answer will be one."""
+        request = self.request
+        ratio = request.max_latency_ratio
+        if ratio is None and request.max_latency_ms is not None:
+            reference = next(one for one in verified.candidates if one.name == REFERENCE)
+            if reference.latency is not None:
+                ratio = request.max_latency_ms / reference.latency.ms
+        if ratio is not None:
+            return near(searched, MORE, ratio=ratio)
+        return near(searched, MORE, damage=curve.damage(request.max_map_drop or DEFAULT_DROP))
+
+
+def _build(one: Candidate) -> TimedBuild:
+    assert one.mask is not None  # noqa: S101  only those that were lowered are asked
+    assert one.latency is not None  # noqa: S101  and timed
+    return TimedBuild(one.mask, one.latency)
+
+
+# --- candidates ------------------------------------------------------------------------------------
+
+
+def _simple(problem: Problem, costs: Costs) -> list[Build]:
+    """The answers that need no planner."""
+    builds = [Build("float", "float", None), Build(REFERENCE, "high", problem.off, costs.ratio(problem.off))]
+    for name, kind, mask in (
+        (f"uniform {problem.low}", "low", problem.on),
+        (f"{problem.low}, head in {problem.high}", "head", head_mask(problem)),
+    ):
+        builds.append(Build(name, kind, mask, costs.ratio(mask)))  # type: ignore[arg-type]
+    return builds
+
+
+def _hybrids(
+    problem: Problem, masks: Sequence[Mask], searched: Searched, costs: Costs, curve: Curve,
+    known: Sequence[Candidate] = (),
+) -> list[Build]:  # fmt: skip
+    """Builds of masks that are none of the simple ones, nor known already."""
+    damages = {mask.tobytes(): damage for mask, damage in zip(searched.masks, searched.damages, strict=True)}
+    built = {problem.off.tobytes(), problem.on.tobytes()}
+    built |= {np.array(one.mask, np.bool_).tobytes() for one in known if one.mask is not None}
+    number = sum(one.kind == "hybrid" for one in known)
+    return [
+        Build(f"hybrid {at}", "hybrid", mask, costs.ratio(mask), curve.drop(damages[mask.tobytes()]))
+        for at, mask in enumerate((one for one in masks if one.tobytes() not in built), number + 1)
+    ]
+
+
+def _estimated(verified: Verified, costs: Costs) -> Verified:
+    """The candidates with latencies by the cost model, which are marked as such."""
+    timed = []
+    for one in verified.candidates:
+        mask = np.zeros(len(costs.gain_ms), np.bool_) if one.mask is None else np.array(one.mask, np.bool_)
+        ms, ratio = costs.ms(mask), costs.ratio(mask)
+        timed.append(replace(one, latency=Timed(ms, ratio, ratio, ratio, "estimated")))
+    return replace(verified, candidates=tuple(timed))
+
+
+def _budgets(problem: Problem, request: Request) -> list[Linear]:
+    """Budgets that are sums over groups."""
+    if request.max_size_mib is None:
+        return []
+    sizes = []
+    for switch in problem.switches:
+        arrays = [problem.graph.constant(name) for name in switch.weights]
+        sizes.append(sum(array.size for array in arrays if array is not None))
+    whole = problem.model.ByteSize()
+    return [Linear("size", -3.0 * np.array(sizes, np.float64), float(whole), request.max_size_mib * 2**20)]
+
+
+# --- the outcome -----------------------------------------------------------------------------------
+
+
+def _rows(
+    problem: Problem, mask: Mask, found: Sensitivity, surrogate: Surrogate, costs: Costs, curve: Curve
+) -> tuple[GroupRow, ...]:
+    places = {group.name: place for place, group in enumerate(problem.free)}
+    ratio, drop = costs.ratio(mask), curve.drop(surrogate.damage(mask))
+    rows = []
+    for group in problem.groups:
+        macs = sum(problem.graph.macs(name) for name in group.nodes)
+        place = places.get(group.name)
+        if place is None:
+            rows.append(GroupRow(group, group.precisions[-1], False, macs, None, None, None, None))
+            continue
+        turned = mask.copy()
+        turned[place] = not turned[place]
+        turned = problem.settle(turned)
+        swap = None
+        if turned[place] != mask[place]:
+            swap = (costs.ratio(turned) - ratio, curve.drop(surrogate.damage(turned)) - drop)
+        rows.append(
+            GroupRow(
+                group, problem.low if mask[place] else problem.high, group.name in problem.pinned, macs,
+                found.alone[place], found.without[place], -float(costs.gain_ms[place]), swap,
+            )
+        )  # fmt: skip
+    return tuple(rows)
+
+
+def _pairs(problem: Problem, surrogate: Surrogate, most: int = 40) -> tuple[tuple[str, str, float], ...]:
+    strongest = sorted(surrogate.pairs.items(), key=lambda item: (-abs(item[1]), item[0]))[:most]
+    return tuple((problem.free[a].name, problem.free[b].name, float(value)) for (a, b), value in strongest if value)
+
+
+def _name(function: Any) -> str:
+    return str(getattr(function, "__qualname__", type(function).__name__))
