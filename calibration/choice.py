@@ -190,7 +190,7 @@ def _drop(row: _Row, metric: str) -> str:
     found = row.drop
     words = f"a measured drop of {found.drop:.4f} {metric} ({found.low:.4f} to {found.high:.4f})"
     if abs(row.expected.drop - found.drop) >= 5e-5:
-        words += f", of which {row.expected.drop:.4f} is to be expected on other photos"
+        words += f"; {row.expected.drop:.4f} is to be expected on other photos"
     return words
 
 

@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from edge_sdk.calibration.cache import Cache
 from edge_sdk.calibration.dataset import CalibrationSet
-from edge_sdk.calibration.export import keep_prepared, runs_here, with_card, write
+from edge_sdk.calibration.export import runs_here, with_card, write
 from edge_sdk.calibration.graph import model_bytes
 from edge_sdk.calibration.outcome import Outcome
 from edge_sdk.calibration.problem import Problem
@@ -21,6 +20,7 @@ from edge_sdk.detector import Detector
 from edge_sdk.errors import SinkError, one_line
 from edge_sdk.files import replacing
 
+_SEEN = 64  # acceptance photos from which those that are shown are chosen
 _FLOOR = 0.05  # candidates above it tell photos that differ from those that do not
 
 
@@ -35,7 +35,7 @@ def hand_over(
     mask: Mask,
     detector: Detector,
     photos: CalibrationSet,
-    cache: Cache,
+    run_here: Path,
     out: Path,
     files: Mapping[str, Path] | None = None,
 ) -> None:
@@ -47,7 +47,7 @@ def hand_over(
         mask: Of the pick.
         detector: Of the float model as it was given.
         photos: Of which some are shown.
-        cache: Keeps the prepared model for `edge_sdk.export`.
+        run_here: The pick's file for this processor, which finds what is shown in the photos.
         out: Folder; made where it is not there.
         files: Of the candidates, by their names, as `Verified.files`: those that were built go into the folder
             ``candidates``.
@@ -61,17 +61,15 @@ def hand_over(
     except OSError as error:
         raise SinkError(f"{out}: cannot be made: {one_line(error)}") from error
     prepared = problem.prepared(mask)
-    content = model_bytes(prepared)
-    keep_prepared(cache, content)
     with replacing(out / "prepared.onnx") as temporary:
-        temporary.write_bytes(content)
+        temporary.write_bytes(model_bytes(prepared))
     lowered = with_card(problem.engine.lower(prepared, outcome.plan, cpu=problem.cpu), asdict(detector.card))
     file = out / model_name(outcome)
     here = runs_here(problem.cpu)  # on another processor the engine has other kernels: what it says here means nothing
     write(lowered, prepared, outcome.plan, problem.engine, file, read_back=here, allow_differences=True)
     outcome.plan.save(out / "plan.json")
     _keep(outcome, files or {}, out / "candidates")
-    write_report(outcome, out, _examples(file, detector, photos), detector.class_names)
+    write_report(outcome, out, _examples(run_here, detector, photos), detector.class_names)
 
 
 def candidate_file(name: str) -> str:
@@ -100,7 +98,7 @@ def _examples(file: Path, detector: Detector, photos: CalibrationSet) -> list[Ex
         try:
             before: list[Detections] = []
             after: list[Detections] = []
-            for one in photos.acceptance:
+            for one in photos.acceptance[:_SEEN]:
                 image = photos.picture(one)
                 before.append(detector(image))
                 after.append(picked(image))

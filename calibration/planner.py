@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -30,9 +30,11 @@ from edge_sdk.calibration.dataset import CalibrationSet
 from edge_sdk.calibration.engines.base import Engine
 from edge_sdk.calibration.engines.onnxruntime import this_cpu
 from edge_sdk.calibration.expected import Curve, fit_curve
-from edge_sdk.calibration.export import cpu_of
+from edge_sdk.calibration.export import cpu_of, keep_prepared, need_onnx, need_packages
+from edge_sdk.calibration.graph import model_bytes
 from edge_sdk.calibration.handover import hand_over
 from edge_sdk.calibration.outcome import Candidate, GroupRow, Outcome, Timed
+from edge_sdk.calibration.own_sensitivity import own, search_own
 from edge_sdk.calibration.prepare import (
     PROBE_PHOTOS,
     SCHEMES,
@@ -46,7 +48,7 @@ from edge_sdk.calibration.prepare import (
 from edge_sdk.calibration.probing import Prober
 from edge_sdk.calibration.problem import Problem
 from edge_sdk.calibration.request import DEFAULT_DROP, Request
-from edge_sdk.calibration.search import Searched, near, search, spread_out
+from edge_sdk.calibration.search import ROUNDS, Searched, near, search, spread_out
 from edge_sdk.calibration.sensitivity import Sensitivity, sweep
 from edge_sdk.calibration.simple import head_mask
 from edge_sdk.calibration.solver import Linear
@@ -54,9 +56,9 @@ from edge_sdk.calibration.stages import Progress, Stages
 from edge_sdk.calibration.surrogate import Surrogate
 from edge_sdk.calibration.switchable import Mask
 from edge_sdk.calibration.timing import CachedTimer, LocalTimer, Timer
-from edge_sdk.calibration.verification import REFERENCE, Build, Verification, Verified
+from edge_sdk.calibration.verification import REFERENCE, Build, Verification, Verified, try_metric
 from edge_sdk.calibration.workers import Workers
-from edge_sdk.detector import Detector
+from edge_sdk.detector import Detector, find_model
 from edge_sdk.device import this_device
 from edge_sdk.errors import UsageError
 from edge_sdk.models.card import ModelCard
@@ -169,6 +171,8 @@ def plan_for(
         SinkError: The cache or `out` cannot be written.
         MissingDependencyError: The extra ``calibrate`` is not installed.
     """
+    need_packages("pycocotools", *(() if out is None else ("plotly",)))
+    need_onnx(find_model(model))
     request = request or Request()
     board = this_device().target if target is None else targets.load(target)
     engine = engine_for(board)
@@ -183,10 +187,12 @@ def plan_for(
                     progress=stages.tell,
                 )
             )  # fmt: skip
+        if request.metric is not None:
+            try_metric(request.metric, detector, photos.truth(photos.acceptance[:3]))
         if executor is None:
-            own = Workers(workers or cores())
-            stack.callback(own.kill)
-            executor = own
+            processes = Workers(workers or cores())
+            stack.callback(processes.kill)
+            executor = processes
         run = _Run(
             request, stages, kept, board, engine, detector, photos, _timer(timer, board, request, kept, estimate),
             workers, executor, list(photos.report.warnings),
@@ -248,8 +254,9 @@ class _Run:
             searched = self.search(problem, prober, sensitivity, costs)
             verified, costs, searched = self.verify(problem, prober, sensitivity, searched, costs)
         request = self.request
+        # The file as it was given computes what the optimized one does, and a plan is of the latter.
         chosen = pick(
-            verified.candidates,
+            [one for one in verified.candidates if one.kind != "float"],
             max_map_drop=request.max_map_drop,
             max_latency_ms=request.max_latency_ms,
             max_latency_ratio=request.max_latency_ratio,
@@ -288,9 +295,19 @@ class _Run:
             budgets=request.budgets,
             metric="mAP50-95" if request.metric is None else _name(request.metric),
         )  # fmt: skip
+        keep_prepared(self.cache, model_bytes(problem.prepared(mask)))  # for `edge_sdk.export` of the plan alone
         if out is not None:
             with self.stages.stage("report", "write the files and the report"):
-                hand_over(outcome, problem, mask, self.detector, self.photos, self.cache, out)
+                hand_over(
+                    outcome,
+                    problem,
+                    mask,
+                    self.detector,
+                    self.photos,
+                    verified.run_here[chosen.name],
+                    out,
+                    verified.files,
+                )
         return outcome
 
     def problem(self, pins: Mapping[str, Precision]) -> Problem:
@@ -329,6 +346,10 @@ class _Run:
 
     def sensitivity(self, problem: Problem, prober: Prober) -> Sensitivity:
         """What each group does to the detections."""
+        if self.request.sensitivity is not None:
+            given = own(problem, self.request.sensitivity)
+            self.notes += given.notes
+            return given
         with self.stages.stage("sensitivity", "measure what each group does to the detections"):
             return sweep(
                 prober, problem, seed=self.request.seed, stop=lambda: self.stages.over(_SENSITIVITY_BY),
@@ -338,10 +359,23 @@ class _Run:
     def search(self, problem: Problem, prober: Prober, found: Sensitivity, costs: Costs) -> Searched:
         """The masks that are worth building."""
         with self.stages.stage("search", "look for the front") as tell:
-            return search(
-                problem, prober, found.probes, costs, budgets=_budgets(problem, self.request),
-                stop=lambda: self.stages.over(_SEARCH_BY), progress=tell,
-            )  # fmt: skip
+            return self._front(problem, prober, found, costs, ROUNDS, _SEARCH_BY, tell)
+
+    def _front(
+        self, problem: Problem, prober: Prober, found: Sensitivity, costs: Costs, rounds: int, share: float,
+        tell: Callable[[int, int], None],
+    ) -> Searched:  # fmt: skip
+        """The front by the sweep, or by the user's own sensitivity; until that share of the time is spent."""
+        budgets = _budgets(problem, self.request)
+
+        def stop() -> bool:
+            return self.stages.over(share)
+
+        if self.request.sensitivity is not None:
+            return search_own(problem, prober, found, costs, budgets=budgets, stop=stop)
+        return search(
+            problem, prober, found.probes, costs, budgets=budgets, rounds=rounds, stop=stop, progress=tell
+        )  # fmt: skip
 
     def verify(
         self, problem: Problem, prober: Prober, found: Sensitivity, searched: Searched, costs: Costs
@@ -362,10 +396,7 @@ class _Run:
             return verified, costs, searched
         with self.stages.stage("once more", "look again, with what was measured") as tell:
             curve = fit_curve([one.accuracy for one in verified.candidates if one.accuracy is not None])
-            searched = search(
-                problem, prober, found.probes, costs, budgets=_budgets(problem, self.request), rounds=2,
-                stop=lambda: self.stages.over(_MORE_BY),
-            )  # fmt: skip
+            searched = self._front(problem, prober, found, costs, 2, _MORE_BY, lambda done, total: None)
             masks = self._about(searched, verified, curve)
             new = _hybrids(problem, masks, searched, costs, curve, known=verified.candidates)
             again = verification([builds[1], *new], self.photos.acceptance, timer=self.timer, progress=tell)
@@ -374,7 +405,7 @@ class _Run:
         return (
             Verified(
                 (*verified.candidates, *more), {**verified.files, **again.files}, {**verified.failed, **again.failed},
-                tuple(dict.fromkeys((*verified.notes, *again.notes))),
+                tuple(dict.fromkeys((*verified.notes, *again.notes))), {**verified.run_here, **again.run_here},
             ),
             costs,
             searched,

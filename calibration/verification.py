@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 from edge_sdk.backends.base import Array
 from edge_sdk.calibration.cache import Cache
 from edge_sdk.calibration.dataset import CalibrationSet, Sample
+from edge_sdk.calibration.engines.onnxruntime import this_cpu
 from edge_sdk.calibration.export import runs_here
 from edge_sdk.calibration.graph import model_bytes
 from edge_sdk.calibration.outcome import Candidate, Drop, Kind, Timed
@@ -68,12 +69,14 @@ class Verified:
         files: By candidate's name.
         failed: Why a build could not be opened or run, by its name.
         notes: What a reader of the figures must know.
+        run_here: By candidate's name, the file that accuracy was measured with: the same but for another processor.
     """
 
     candidates: tuple[Candidate, ...]
     files: Mapping[str, Path]
     failed: Mapping[str, str]
     notes: tuple[str, ...]
+    run_here: Mapping[str, Path]
 
 
 class Verification:
@@ -105,6 +108,8 @@ class Verification:
         repairs: tuple[str, ...] = (),
     ) -> None:
         self._problem, self._detector, self._photos, self._cache = problem, detector, photos, cache
+        # Another processor's kernels are not on this one, which would compute its files in float.
+        self._here = problem if runs_here(problem.cpu) else replace(problem, cpu=this_cpu())
         self._folder, self._metric, self._seed, self._executor = folder, metric, seed, executor
         self._repairs = repairs
         self._reading = _Reading(detector.card, detector.iou, detector.classes)
@@ -137,20 +142,22 @@ class Verification:
         total = 2 * len(builds) + (timer is not None)
         tell = progress or (lambda done, of: None)
         files: dict[str, Path] = {}
+        run_here: dict[str, Path] = {}
         failed: dict[str, str] = {}
         misplaced: dict[str, tuple[str, ...]] = {}
         for number, one in enumerate(builds, 1):
             try:
-                path = self._file(one)
+                path = self._file(one, self._problem)
                 if path in files.values():
                     continue
+                run_here[one.name] = self._file(one, self._here)
                 misplaced[one.name] = self._misplaced(one, path)
                 files[one.name] = path
             except (BackendError, ModelError, PlanError) as error:
                 failed[one.name] = one_line(error)
             tell(number, total)
         truth = self._photos.truth(samples)
-        drops = self._accuracies(files, samples, truth, failed, lambda done: tell(len(builds) + done, total))
+        drops = self._accuracies(run_here, samples, truth, failed, lambda done: tell(len(builds) + done, total))
         running = {name: path for name, path in files.items() if name not in failed}
         times = {} if timer is None else self._times(timer, running)
         tell(total, total)
@@ -162,21 +169,24 @@ class Verification:
         notes = []
         if not runs_here(self._problem.cpu):
             notes.append(
-                f"files for {self._problem.cpu} were not read back from the engine on this machine, whose processor is "
-                "another: whether each layer runs as planned is not known"
+                f"files for {self._problem.cpu} were not run on this machine, whose processor is another: accuracy is "
+                "that of the same plans in this processor's form, and whether each layer runs as planned is not known"
             )
         if self._metric is not None and any(one.low == one.high for one in drops.values() if one.drop):
             notes.append("the metric gives one number for all photos: its drop has no interval")
-        return Verified(candidates, {one.name: files[one.name] for one in candidates}, failed, tuple(notes))
+        return Verified(
+            candidates, {one.name: files[one.name] for one in candidates}, failed, tuple(notes),
+            {one.name: run_here[one.name] for one in candidates},
+        )  # fmt: skip
 
     # --- files ------------------------------------------------------------------------------------
 
-    def _file(self, build: Build) -> Path:
+    def _file(self, build: Build, problem: Problem) -> Path:
         if build.mask is None:
             return self._detector.path
         mask = build.mask
-        key = Cache.key({"what": "lowered 1", "problem": self._problem.digest, "mask": [bool(on) for on in mask]})
-        content = self._cache.get_bytes_or(key, lambda: model_bytes(self._problem.lower(mask)))
+        key = Cache.key({"what": "lowered 1", "problem": problem.digest, "mask": [bool(on) for on in mask]})
+        content = self._cache.get_bytes_or(key, lambda: model_bytes(problem.lower(mask)))
         path = self._folder / f"{hashlib.sha256(content).hexdigest()[:32]}.onnx"
         self._folder.mkdir(parents=True, exist_ok=True)
         if not path.is_file() or path.read_bytes() != content:

@@ -135,6 +135,17 @@ def test_importing_the_sdk_loads_nothing_heavy() -> None:
     assert {name for name in json.loads(ran.stdout) if name.startswith("edge_sdk.")} == set()
 
 
+def test_calibrate_is_there_by_name_and_says_which_extra_it_needs() -> None:
+    code = (
+        "import sys; sys.modules['onnx'] = None\n"
+        "import edge_sdk\nassert 'calibrate' in dir(edge_sdk)\n"
+        "try:\n    edge_sdk.calibrate\n"
+        "except edge_sdk.EdgeSdkError as error:\n    print(error)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert ran.stdout.strip() == "onnx is not installed: pip install 'edge-sdk[calibrate]'"
+
+
 def test_the_lists_of_engines_and_heads_load_no_engine() -> None:
     code = (
         "import sys, json\n"

@@ -60,7 +60,12 @@ def test_the_wheel_holds_the_package_its_tables_and_nothing_else(wheel: Path) ->
         "edge_sdk/targets/raspberry_pi/boards.toml",
         "edge_sdk/targets/snapdragon/boards.toml",
         "edge_sdk/targets/generic/boards.toml",
+        "edge_sdk/plan.schema.json",
         "edge_sdk/calibration/__init__.py",
+        "edge_sdk/calibration/calibration.schema.json",
+        "edge_sdk/calibration/cost_table.json",
+        "edge_sdk/calibration/repairs/weight_rounding.py",
+        "edge_sdk/calibration/rewrites/silu.py",
     ):
         assert needed in names
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -38,6 +40,10 @@ class Grid:
 
     axis: int
     pairs: bool
+
+
+_KNOWN = 512  # layers whose integers are remembered
+_known: OrderedDict[bytes, Weights] = OrderedDict()
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,26 @@ def quantize_weights(
         pairs: Choose scales at which no two neighbouring products overflow 16 bits, for kernels that add them there.
     """
     axis %= weights.ndim
+    # A planner lowers the same layers for dozens of masks, and looking for a grid is most of the work.
+    digest = hashlib.sha256(repr((weights.shape, axis, float(input_scale), bias is None, pairs)).encode())
+    for array in (weights, bias):
+        if array is not None:
+            digest.update(np.ascontiguousarray(array, np.float32).data)
+    key = digest.digest()
+    if key in _known:
+        _known.move_to_end(key)
+        return _known[key]
+    made = _quantized(weights, axis, input_scale, bias, pairs=pairs)
+    for array in (made.stored, made.scales, made.bias):
+        if array is not None:
+            array.flags.writeable = False  # shared by all who ask
+    _known[key] = made
+    if len(_known) > _KNOWN:
+        _known.popitem(last=False)
+    return made
+
+
+def _quantized(weights: Array, axis: int, input_scale: float, bias: Array | None, *, pairs: bool) -> Weights:
     rows = in_order(np.asarray(weights, np.float64), axis)
     usual = channel_scales(rows, pairs=pairs)
     least = np.zeros(len(rows))

@@ -5,6 +5,7 @@ That the blocks which name an example are its exact text is tested in tests/test
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -71,7 +72,11 @@ STAND_INS = {
     "ADDRESS": "127.0.0.1:0",  # any free port
     "BROKER": "mqtt://127.0.0.1:1/edge/door",  # where nobody listens: see below for one that does
 }
-ARGUMENTS = {"card_into_onnx.py": ["helmets.onnx", "helmet", "vest", "person", "glove"]}
+ARGUMENTS = {
+    "card_into_onnx.py": ["helmets.onnx", "helmet", "vest", "person", "glove"],
+    # A detector of red and green things, whose plan takes seconds.
+    **{f"calibrate{which}.py": ["tiny.onnx", "coloured", "30"] for which in ("", "_own_metric", "_own_range")},
+}
 PRINTS = {
     "three_lines.py": r"class 0 x[12]",  # the two people of the built-in scene
     "one_picture.py": r"^person 0\.\d\d at \d+,\d+ to \d+,\d+$",
@@ -89,12 +94,16 @@ PRINTS = {
     "http_page.py": r"^open http://127.0.0.1:\d+$",
     "publish_mqtt.py": r"^SinkStats\(written=0, .*no connection to the broker 127.0.0.1:1: .* refuses connections",
     "resume_coco.py": r"^0 photos were finished before\n(photos/.*\n){5}",
+    "calibrate.py": r"^\d+ of 25 groups in INT8 on [\w-]+\n",
+    "calibrate_own_metric.py": r"^\d+ groups in INT8$",
+    "calibrate_own_range.py": r"^[1-9]\d* ranges$",
 }
 # What an example needs beyond the base: a word in it, a package, and the extra that brings it.
 NEEDS = (
     ("track=True", "trackers", "tracking"),
     ("HttpSink", "starlette", "http"),
     ("MqttSink", "paho.mqtt", "mqtt"),
+    *(("edge_sdk.calibrate(", module, "calibrate") for module in ("onnx", "scipy", "pycocotools", "plotly")),
 )
 WRITES = {
     "save_crops.py": "crops/person/*.jpg",
@@ -105,6 +114,7 @@ WRITES = {
     "card_into_onnx.py": "helmets_with_card.onnx",
     "own_sink.py": "visits/*.jpg",
     "resume_coco.py": "found.json",
+    "calibrate.py": "calibrated/report.html",
 }
 
 
@@ -129,6 +139,11 @@ def stage(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             cv2.imwrite(str(folder / "photos/a_person.jpg"), frame)
     clip.release()
     writer.release()
+    if importlib.util.find_spec("onnx") is not None:
+        from ..models.tiny_yolox import write, write_photos  # noqa: TID252  there is no package of tests to name
+
+        write(folder / "tiny.onnx")
+        write_photos(folder / "coloured", range(24))
     _constant(folder / "helmets.onnx", (1, 3, 416, 416), np.zeros((1, 3549, 9), np.float32))
     _constant(folder / "odd.onnx", (1, 3, 320, 320), np.zeros((1, 100, 7), np.float32))
     one_dog = np.array([[0, 64, 32, 320, 480, 16, 0.9]], np.float32)
@@ -169,6 +184,7 @@ def run(
     """Runs an example as a program with these arguments, and returns what it printed."""
     monkeypatch.chdir(own_folder)
     monkeypatch.setenv("EDGE_SDK_MODELS", str(shared / "models"))
+    monkeypatch.setenv("EDGE_SDK_CACHE", str(own_folder / "cache"))
     # One example extends the search path of the heads: no later test may find its head.
     monkeypatch.setattr(heads_package, "__path__", [*heads_package.__path__])
     heads.cache_clear()
