@@ -143,14 +143,19 @@ def _rows(candidates: Sequence[Candidate], metric: str) -> tuple[list[_Row], Cur
 
 
 def _guarded(best: _Row, within: Sequence[_Row]) -> _Row:
-    """The simplest answer that is as good and as fast; then none that a simple one beats outright."""
+    """The simplest answer that is as good and as fast; then none that another beats: a simple one outright, or any one
+    that is surely faster."""
     simple = sorted((row for row in within if row.simplicity < best.simplicity), key=lambda row: row.simplicity)
     chosen = next((row for row in simple if _as_fast(row, best) and _as_good(row, best)), best)
     while True:
-        better = [row for row in within if row.simplicity < len(_SIMPLE) and _beats(row, chosen)]
+        better = [
+            row
+            for row in within
+            if _beats(row, chosen) and (row.simplicity < len(_SIMPLE) or row.timed.high < chosen.timed.low)
+        ]
         if not better:
             return chosen
-        chosen = min(better, key=lambda row: (row.timed.ratio, row.expected.drop, row.simplicity))
+        chosen = min(better, key=lambda row: (row.timed.ratio, row.expected.drop, row.simplicity, row.one.name))
 
 
 def _as_fast(row: _Row, other: _Row) -> bool:

@@ -256,7 +256,7 @@ class _Run:
         request = self.request
         # The file as it was given computes what the optimized one does, and a plan is of the latter.
         chosen = pick(
-            [one for one in verified.candidates if one.kind != "float"],
+            [one for one in verified.candidates if _as_pinned(problem, one)],
             max_map_drop=request.max_map_drop,
             max_latency_ms=request.max_latency_ms,
             max_latency_ratio=request.max_latency_ratio,
@@ -435,7 +435,9 @@ def _build(one: Candidate) -> TimedBuild:
 
 def _simple(problem: Problem, costs: Costs) -> list[Build]:
     """The answers that need no planner."""
-    builds = [Build("float", "float", None), Build(REFERENCE, "high", problem.off, costs.ratio(problem.off))]
+    builds = [Build("float", "float", None), Build(REFERENCE, "high", np.zeros_like(problem.off), 1.0)]
+    if problem.off.any():
+        builds.append(Build(f"{problem.high}, but for pins", "high", problem.off, costs.ratio(problem.off)))
     for name, kind, mask in (
         (f"uniform {problem.low}", "low", problem.on),
         (f"{problem.low}, head in {problem.high}", "head", head_mask(problem)),
@@ -482,6 +484,11 @@ def _budgets(problem: Problem, request: Request) -> list[Linear]:
 
 
 # --- the outcome -----------------------------------------------------------------------------------
+
+
+def _as_pinned(problem: Problem, one: Candidate) -> bool:
+    """Whether a candidate can be the pick: it was lowered, and has what is pinned to the low precision in it."""
+    return one.mask is not None and all(one.mask[place] for place, low in problem.fixed.items() if low)
 
 
 def _rows(

@@ -6,6 +6,7 @@ mistakes. So they are probed, the model is fitted with what came out, and solved
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -72,6 +73,10 @@ def search(
         BackendError: A probe failed.
     """
     known = {probe.mask: probe for probe in probes}
+    if not any(any(mask) for mask in known):
+        # There was no time for a probe, or every group is pinned to the high precision.
+        nothing = Surrogate(np.zeros(len(problem.free)), {}, math.nan, 0)
+        return Searched((problem.off,), (0.0,), nothing, ((costs.ratio(problem.off), 0.0),), 0)
     surrogate = fit(list(known.values()))
     done = 0
     while done < rounds:

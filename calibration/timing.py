@@ -263,6 +263,17 @@ class Recording:
     def time(self, files: Mapping[str, Path], *, reference: str) -> Mapping[str, Timed]:
         """As `Timer.time`; later figures of the same files take the place of earlier ones."""
         found = self._timer.time(files, reference=reference)
+        self.keep(files, found, reference=reference)
+        return found
+
+    def keep(self, files: Mapping[str, Path], found: Mapping[str, Timed], *, reference: str) -> None:
+        """Writes figures that somebody else knew already.
+
+        Args:
+            files: By name.
+            found: Their figures.
+            reference: Name of the file that they were compared with.
+        """
         base = sha256_of_file(files[reference])
         rows = {(row["sha256"], row["reference"]): row for row in self._record["timed"]}
         for name, timed in found.items():
@@ -270,14 +281,17 @@ class Recording:
             rows[sha256, base] = {"sha256": sha256, "reference": base, **row_of(timed)}
         self._record["timed"] = [rows[key] for key in sorted(rows)]
         self._save()
-        return found
 
     def layers(self, file: Path) -> Sequence[Layer]:
         """As `Timer.layers`."""
         found = self._timer.layers(file)
+        self.keep_layers(file, found)
+        return found
+
+    def keep_layers(self, file: Path, found: Sequence[Layer]) -> None:
+        """Writes layers that somebody else knew already."""
         self._record["layers"][sha256_of_file(file)] = rows_of(found)
         self._save()
-        return found
 
     def _save(self) -> None:
         with replacing(self._file) as temporary:
@@ -326,12 +340,17 @@ class CachedTimer:
         for name in files:
             row = self._cache.get(keys[name])
             found[name] = timed_from(row, row["method"], "the cache")
+        if isinstance(self._timer, Recording):  # what was known already belongs into its file too
+            self._timer.keep(files, found, reference=reference)
         return found
 
     def layers(self, file: Path) -> Sequence[Layer]:
         """As `Timer.layers`."""
         key = self._key("layers", sha256_of_file(file))
-        return layers_from(self._cache.get_or(key, lambda: rows_of(self._timer.layers(file))), "the cache")
+        found = layers_from(self._cache.get_or(key, lambda: rows_of(self._timer.layers(file))), "the cache")
+        if isinstance(self._timer, Recording):
+            self._timer.keep_layers(file, found)
+        return found
 
     def _key(self, *what: str) -> str:
         return Cache.key({"timing": [SCHEMA, *what], "on": self.on, "settings": dict(self.settings)})
