@@ -66,7 +66,7 @@ from edge_sdk.plan import Plan
 from edge_sdk.targets import Precision, Target
 
 HYBRIDS = 5  # built beside the simple candidates, in the first round of verification
-MORE = 4  # in the second, after both models were fitted to the first
+MORE = 3  # in the second, after both models were fitted to the first
 # Shares of a time budget after which a stage goes on to the next with what it has.
 _LATENCY_BY, _SENSITIVITY_BY, _SEARCH_BY, _MORE_BY = 0.35, 0.65, 0.75, 0.85
 

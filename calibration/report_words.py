@@ -250,4 +250,4 @@ def _figure(value: float, low: float, high: float) -> str:
         return words.number(round(value, _DECIMALS))
     shown = words.figure(Figure(*(round(one, _DECIMALS) for one in (value, low, high))))
     # A value of 0 would be printed without decimals, and its interval too.
-    return shown if value else f"0 ({amount(low)} to {amount(high)})"
+    return shown if round(value, _DECIMALS) else f"0 ({amount(low)} to {amount(high)})"

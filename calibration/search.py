@@ -19,7 +19,7 @@ from edge_sdk.calibration.solver import Linear, front
 from edge_sdk.calibration.surrogate import Surrogate, fit
 from edge_sdk.calibration.switchable import Mask
 
-ROUNDS = 3
+ROUNDS = 2
 POINTS = 12
 _FAINT = 1e-4  # damages below this are alike
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from edge_sdk.calibration import report_words as say
+from edge_sdk.calibration.outcome import Drop
 from edge_sdk.calibration.report import Example, parse, read, record, summary, write_csv, write_report
 from edge_sdk.errors import SinkError
 
@@ -122,3 +123,7 @@ def test_differences_are_printed_to_what_they_can_tell() -> None:
 
 def _json(case: Case) -> str:
     return json.dumps(record(make_outcome(case)))
+
+
+def test_a_drop_of_almost_nothing_keeps_its_interval() -> None:
+    assert say.drop(Drop(0.3942, -0.00001, -0.0122, 0.0121, 0.06, 39)) == "0 (-0.0122 to 0.0121)"
