@@ -397,7 +397,7 @@ class _Run:
         with self.stages.stage("once more", "look again, with what was measured") as tell:
             curve = fit_curve([one.accuracy for one in verified.candidates if one.accuracy is not None])
             searched = self._front(problem, prober, found, costs, 2, _MORE_BY, lambda done, total: None)
-            masks = self._about(searched, verified, curve)
+            masks = self._about(searched, verified, costs, curve)
             new = _hybrids(problem, masks, searched, costs, curve, known=verified.candidates)
             again = verification([builds[1], *new], self.photos.acceptance, timer=self.timer, progress=tell)
             costs = refit(costs, [_build(one) for one in again.candidates[1:]])
@@ -411,7 +411,7 @@ class _Run:
             searched,
         )  # fmt: skip
 
-    def _about(self, searched: Searched, verified: Verified, curve: Curve) -> list[Mask]:
+    def _about(self, searched: Searched, verified: Verified, costs: Costs, curve: Curve) -> list[Mask]:
         """Masks about the budget, of which the answer will be one."""
         request = self.request
         ratio = request.max_latency_ratio
@@ -420,7 +420,8 @@ class _Run:
             if reference.latency is not None:
                 ratio = request.max_latency_ms / reference.latency.ms
         if ratio is not None:
-            return near(searched, MORE, ratio=ratio)
+            # By as much within it as the cost model is off, or half of what is built would be just beyond.
+            return near(searched, MORE, ratio=ratio * (1 - (costs.error[0] if costs.error is not None else 0.0)))
         return near(searched, MORE, damage=curve.damage(request.max_map_drop or DEFAULT_DROP))
 
 
