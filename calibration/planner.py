@@ -23,7 +23,7 @@ from edge_sdk import targets
 from edge_sdk.backends.base import cores
 from edge_sdk.calibration.cache import Cache
 from edge_sdk.calibration.choice import pick
-from edge_sdk.calibration.cost_table import estimated_costs
+from edge_sdk.calibration.cost_table import estimated_costs, shipped
 from edge_sdk.calibration.costs import Build as TimedBuild
 from edge_sdk.calibration.costs import Costs, measure_costs, refit
 from edge_sdk.calibration.dataset import CalibrationSet
@@ -177,6 +177,7 @@ def plan_for(
     board = this_device().target if target is None else targets.load(target)
     engine = engine_for(board)
     kept = cache if isinstance(cache, Cache) else Cache(cache)
+    measuring = _timer(timer, board, request, kept, estimate)
     stages = Stages(progress, request.time_budget_s)
     with ExitStack() as stack:
         detector = stack.enter_context(Detector(model, backend="onnxruntime", threads=1, head=head, card=card))
@@ -194,7 +195,7 @@ def plan_for(
             stack.callback(processes.kill)
             executor = processes
         run = _Run(
-            request, stages, kept, board, engine, detector, photos, _timer(timer, board, request, kept, estimate),
+            request, stages, kept, board, engine, detector, photos, measuring,
             workers, executor, list(photos.report.warnings),
         )  # fmt: skip
         return run.whole(_pins_of(start), None if out is None else Path(out))
@@ -205,6 +206,7 @@ def _timer(timer: Timer | None, board: Target, request: Request, cache: Cache, e
     if estimate:
         if timer is not None:
             raise UsageError("latency is either measured or estimated: leave one out")
+        shipped(engine_for(board).name, cpu_of(board, engine_for(board).name) or this_cpu())  # said before any work
         return None
     if timer is None:
         here = this_device().target
