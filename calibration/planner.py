@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,15 @@ import numpy as np
 from edge_sdk import targets
 from edge_sdk.backends.base import cores
 from edge_sdk.calibration.cache import Cache
+from edge_sdk.calibration.candidates import (
+    hybrid_builds,
+    linear_budgets,
+    simple_builds,
+    timed_build,
+    with_estimates,
+)
 from edge_sdk.calibration.choice import pick
 from edge_sdk.calibration.cost_table import estimated_costs, shipped
-from edge_sdk.calibration.costs import Build as TimedBuild
 from edge_sdk.calibration.costs import Costs, measure_costs, refit
 from edge_sdk.calibration.dataset import CalibrationSet
 from edge_sdk.calibration.engines.base import Engine
@@ -33,7 +39,8 @@ from edge_sdk.calibration.expected import Curve, fit_curve
 from edge_sdk.calibration.export import cpu_of, keep_prepared, need_onnx, need_packages
 from edge_sdk.calibration.graph import model_bytes
 from edge_sdk.calibration.handover import hand_over
-from edge_sdk.calibration.outcome import Candidate, GroupRow, Outcome, Timed
+from edge_sdk.calibration.outcome import Outcome
+from edge_sdk.calibration.outcome_rows import as_pinned, group_rows, name_of, strongest_pairs
 from edge_sdk.calibration.own_sensitivity import own, search_own
 from edge_sdk.calibration.prepare import (
     PROBE_PHOTOS,
@@ -50,13 +57,10 @@ from edge_sdk.calibration.problem import Problem
 from edge_sdk.calibration.request import DEFAULT_DROP, Request
 from edge_sdk.calibration.search import ROUNDS, Searched, near, search, spread_out
 from edge_sdk.calibration.sensitivity import Sensitivity, sweep
-from edge_sdk.calibration.simple import head_mask
-from edge_sdk.calibration.solver import Linear
 from edge_sdk.calibration.stages import Progress, Stages
-from edge_sdk.calibration.surrogate import Surrogate
 from edge_sdk.calibration.switchable import Mask
 from edge_sdk.calibration.timing import CachedTimer, LocalTimer, Timer
-from edge_sdk.calibration.verification import REFERENCE, Build, Verification, Verified, try_metric
+from edge_sdk.calibration.verification import REFERENCE, Verification, Verified, try_metric
 from edge_sdk.calibration.workers import Workers
 from edge_sdk.detector import Detector, find_model
 from edge_sdk.device import this_device
@@ -258,13 +262,12 @@ class _Run:
         request = self.request
         # The file as it was given computes what the optimized one does, and a plan is of the latter.
         chosen = pick(
-            [one for one in verified.candidates if _as_pinned(problem, one)],
+            [one for one in verified.candidates if as_pinned(problem, one)],
             max_map_drop=request.max_map_drop,
             max_latency_ms=request.max_latency_ms,
             max_latency_ratio=request.max_latency_ratio,
             max_size_bytes=None if request.max_size_mib is None else request.max_size_mib * 2**20,
-            max_energy_mj=request.max_energy_mj,
-            metric="mAP" if request.metric is None else _name(request.metric),
+            metric="mAP" if request.metric is None else name_of(request.metric),
         )
         found = next(one for one in verified.candidates if one.name == chosen.name)
         mask = problem.off if found.mask is None else np.array(found.mask, np.bool_)
@@ -278,9 +281,9 @@ class _Run:
             plan=problem.plan(mask),
             pick=chosen,
             candidates=verified.candidates,
-            groups=_rows(problem, mask, sensitivity, searched.surrogate, costs, curve),
+            groups=group_rows(problem, mask, sensitivity, searched.surrogate, costs, curve),
             front=tuple((ratio, curve.drop(damage)) for ratio, damage in searched.front),
-            pairs=_pairs(problem, searched.surrogate),
+            pairs=strongest_pairs(problem, searched.surrogate),
             r2=searched.surrogate.r2 if math.isfinite(searched.surrogate.r2) else None,
             probes=len(prober.probes),
             cost={
@@ -295,7 +298,7 @@ class _Run:
             range_methods=self.methods,
             seconds=self.stages.seconds,
             budgets=request.budgets,
-            metric="mAP50-95" if request.metric is None else _name(request.metric),
+            metric="mAP50-95" if request.metric is None else name_of(request.metric),
         )  # fmt: skip
         keep_prepared(self.cache, model_bytes(problem.prepared(mask)))  # for `edge_sdk.export` of the plan alone
         if out is not None:
@@ -368,7 +371,7 @@ class _Run:
         tell: Callable[[int, int], None],
     ) -> Searched:  # fmt: skip
         """The front by the sweep, or by the user's own sensitivity; until that share of the time is spent."""
-        budgets = _budgets(problem, self.request)
+        budgets = linear_budgets(problem, self.request)
 
         def stop() -> bool:
             return self.stages.over(share)
@@ -388,21 +391,21 @@ class _Run:
             metric=self.request.metric, seed=self.request.seed, executor=self.executor, repairs=self.repairs,
         )  # fmt: skip
         with self.stages.stage("verification", "build candidates and hold them against each other") as tell:
-            builds = _simple(problem, costs)
-            builds += _hybrids(problem, spread_out(searched, HYBRIDS), searched, costs, fit_curve())
+            builds = simple_builds(problem, costs)
+            builds += hybrid_builds(problem, spread_out(searched, HYBRIDS), searched, costs, fit_curve())
             verified = verification(builds, self.photos.acceptance, timer=self.timer, progress=tell)
             if self.timer is None:
-                return _estimated(verified, costs), costs, searched
-            costs = refit(costs, [_build(one) for one in verified.candidates if one.mask is not None])
+                return with_estimates(verified, costs), costs, searched
+            costs = refit(costs, [timed_build(one) for one in verified.candidates if one.mask is not None])
         if self.stages.over(_MORE_BY):
             return verified, costs, searched
         with self.stages.stage("once more", "look again, with what was measured") as tell:
             curve = fit_curve([one.accuracy for one in verified.candidates if one.accuracy is not None])
             searched = self._front(problem, prober, found, costs, 2, _MORE_BY, lambda done, total: None)
             masks = self._about(searched, verified, costs, curve)
-            new = _hybrids(problem, masks, searched, costs, curve, known=verified.candidates)
+            new = hybrid_builds(problem, masks, searched, costs, curve, known=verified.candidates)
             again = verification([builds[1], *new], self.photos.acceptance, timer=self.timer, progress=tell)
-            costs = refit(costs, [_build(one) for one in again.candidates[1:]])
+            costs = refit(costs, [timed_build(one) for one in again.candidates[1:]])
         more = [one for one in again.candidates if one.name != REFERENCE]
         return (
             Verified(
@@ -425,106 +428,3 @@ class _Run:
             # By as much within it as the cost model is off, or half of what is built would be just beyond.
             return near(searched, MORE, ratio=ratio * (1 - (costs.error[0] if costs.error is not None else 0.0)))
         return near(searched, MORE, damage=curve.damage(request.max_map_drop or DEFAULT_DROP))
-
-
-def _build(one: Candidate) -> TimedBuild:
-    assert one.mask is not None  # noqa: S101  only those that were lowered are asked
-    assert one.latency is not None  # noqa: S101  and timed
-    return TimedBuild(one.mask, one.latency)
-
-
-# --- candidates ------------------------------------------------------------------------------------
-
-
-def _simple(problem: Problem, costs: Costs) -> list[Build]:
-    """The answers that need no planner."""
-    builds = [Build("float", "float", None), Build(REFERENCE, "high", np.zeros_like(problem.off), 1.0)]
-    if problem.off.any():
-        builds.append(Build(f"{problem.high}, but for pins", "high", problem.off, costs.ratio(problem.off)))
-    for name, kind, mask in (
-        (f"uniform {problem.low}", "low", problem.on),
-        (f"{problem.low}, head in {problem.high}", "head", head_mask(problem)),
-    ):
-        builds.append(Build(name, kind, mask, costs.ratio(mask)))  # type: ignore[arg-type]
-    return builds
-
-
-def _hybrids(
-    problem: Problem, masks: Sequence[Mask], searched: Searched, costs: Costs, curve: Curve,
-    known: Sequence[Candidate] = (),
-) -> list[Build]:  # fmt: skip
-    """Builds of masks that are none of the simple ones, nor known already."""
-    damages = {mask.tobytes(): damage for mask, damage in zip(searched.masks, searched.damages, strict=True)}
-    built = {problem.off.tobytes(), problem.on.tobytes()}
-    built |= {np.array(one.mask, np.bool_).tobytes() for one in known if one.mask is not None}
-    number = sum(one.kind == "hybrid" for one in known)
-    return [
-        Build(f"hybrid {at}", "hybrid", mask, costs.ratio(mask), curve.drop(damages[mask.tobytes()]))
-        for at, mask in enumerate((one for one in masks if one.tobytes() not in built), number + 1)
-    ]
-
-
-def _estimated(verified: Verified, costs: Costs) -> Verified:
-    """The candidates with latencies by the cost model, which are marked as such."""
-    timed = []
-    for one in verified.candidates:
-        mask = np.zeros(len(costs.gain_ms), np.bool_) if one.mask is None else np.array(one.mask, np.bool_)
-        ms, ratio = costs.ms(mask), costs.ratio(mask)
-        timed.append(replace(one, latency=Timed(ms, ratio, ratio, ratio, "estimated")))
-    return replace(verified, candidates=tuple(timed))
-
-
-def _budgets(problem: Problem, request: Request) -> list[Linear]:
-    """Budgets that are sums over groups."""
-    if request.max_size_mib is None:
-        return []
-    sizes = []
-    for switch in problem.switches:
-        arrays = [problem.graph.constant(name) for name in switch.weights]
-        sizes.append(sum(array.size for array in arrays if array is not None))
-    whole = problem.model.ByteSize()
-    return [Linear("size", -3.0 * np.array(sizes, np.float64), float(whole), request.max_size_mib * 2**20)]
-
-
-# --- the outcome -----------------------------------------------------------------------------------
-
-
-def _as_pinned(problem: Problem, one: Candidate) -> bool:
-    """Whether a candidate can be the pick: it was lowered, and has what is pinned to the low precision in it."""
-    return one.mask is not None and all(one.mask[place] for place, low in problem.fixed.items() if low)
-
-
-def _rows(
-    problem: Problem, mask: Mask, found: Sensitivity, surrogate: Surrogate, costs: Costs, curve: Curve
-) -> tuple[GroupRow, ...]:
-    places = {group.name: place for place, group in enumerate(problem.free)}
-    ratio, drop = costs.ratio(mask), curve.drop(surrogate.damage(mask))
-    rows = []
-    for group in problem.groups:
-        macs = sum(problem.graph.macs(name) for name in group.nodes)
-        place = places.get(group.name)
-        if place is None:
-            rows.append(GroupRow(group, group.precisions[-1], False, macs, None, None, None, None))
-            continue
-        turned = mask.copy()
-        turned[place] = not turned[place]
-        turned = problem.settle(turned)
-        swap = None
-        if turned[place] != mask[place]:
-            swap = (costs.ratio(turned) - ratio, curve.drop(surrogate.damage(turned)) - drop)
-        rows.append(
-            GroupRow(
-                group, problem.low if mask[place] else problem.high, group.name in problem.pinned, macs,
-                found.alone[place], found.without[place], -float(costs.gain_ms[place]), swap,
-            )
-        )  # fmt: skip
-    return tuple(rows)
-
-
-def _pairs(problem: Problem, surrogate: Surrogate, most: int = 40) -> tuple[tuple[str, str, float], ...]:
-    strongest = sorted(surrogate.pairs.items(), key=lambda item: (-abs(item[1]), item[0]))[:most]
-    return tuple((problem.free[a].name, problem.free[b].name, float(value)) for (a, b), value in strongest if value)
-
-
-def _name(function: Any) -> str:
-    return str(getattr(function, "__qualname__", type(function).__name__))
