@@ -159,7 +159,7 @@ def _guarded(best: _Row, within: Sequence[_Row]) -> _Row:
 
 
 def _as_fast(row: _Row, other: _Row) -> bool:
-    return row.timed.ratio <= other.timed.high and row.timed.low <= other.timed.ratio
+    return row.timed.ratio <= other.timed.high
 
 
 def _as_good(row: _Row, other: _Row) -> bool:

@@ -39,7 +39,7 @@ from edge_sdk.calibration.expected import Curve, fit_curve
 from edge_sdk.calibration.export import cpu_of, keep_prepared, need_onnx, need_packages
 from edge_sdk.calibration.graph import model_bytes
 from edge_sdk.calibration.handover import hand_over
-from edge_sdk.calibration.outcome import Outcome
+from edge_sdk.calibration.outcome import Candidate, Outcome
 from edge_sdk.calibration.outcome_rows import as_pinned, group_rows, name_of, strongest_pairs
 from edge_sdk.calibration.own_sensitivity import own, search_own
 from edge_sdk.calibration.prepare import (
@@ -248,6 +248,24 @@ class _Run:
     repairs: tuple[str, ...] = ()
     methods: dict[str, int] = field(default_factory=dict)
 
+    @property
+    def taught(self) -> bool:
+        """Whether the float model's own detections stand in for labels."""
+        return self.photos.labels(self.photos.acceptance) is None
+
+    @property
+    def measure(self) -> str:
+        """What accuracy is in. Only with labels has the damage a say in the pick: against the float model's own
+        detections the drop itself is as sure."""
+        if self.request.metric is not None:
+            return name_of(self.request.metric)
+        return "mAP against the float model's detections" if self.taught else "mAP"
+
+    def curve(self, candidates: Sequence[Candidate]) -> Curve:
+        """From damage to drop, as these candidates have it."""
+        measured = [one.accuracy for one in candidates if one.accuracy is not None]
+        return fit_curve(measured, taught=self.taught)
+
     def whole(self, pins: Mapping[str, Precision], out: Path | None) -> Outcome:
         """All stages in turn."""
         problem = self.problem(pins)
@@ -267,11 +285,11 @@ class _Run:
             max_latency_ms=request.max_latency_ms,
             max_latency_ratio=request.max_latency_ratio,
             max_size_bytes=None if request.max_size_mib is None else request.max_size_mib * 2**20,
-            metric="mAP" if request.metric is None else name_of(request.metric),
+            metric=self.measure,
         )
         found = next(one for one in verified.candidates if one.name == chosen.name)
         mask = problem.off if found.mask is None else np.array(found.mask, np.bool_)
-        curve = fit_curve([one.accuracy for one in verified.candidates if one.accuracy is not None])
+        curve = self.curve(verified.candidates)
         outcome = Outcome(
             model=self.detector.path.name,
             target=self.target.name,
@@ -392,7 +410,7 @@ class _Run:
         )  # fmt: skip
         with self.stages.stage("verification", "build candidates and hold them against each other") as tell:
             builds = simple_builds(problem, costs)
-            builds += hybrid_builds(problem, spread_out(searched, HYBRIDS), searched, costs, fit_curve())
+            builds += hybrid_builds(problem, spread_out(searched, HYBRIDS), searched, costs, self.curve(()))
             verified = verification(builds, self.photos.acceptance, timer=self.timer, progress=tell)
             if self.timer is None:
                 return with_estimates(verified, costs), costs, searched
@@ -400,7 +418,7 @@ class _Run:
         if self.stages.over(_MORE_BY):
             return verified, costs, searched
         with self.stages.stage("once more", "look again, with what was measured") as tell:
-            curve = fit_curve([one.accuracy for one in verified.candidates if one.accuracy is not None])
+            curve = self.curve(verified.candidates)
             searched = self._front(problem, prober, found, costs, 2, _MORE_BY, lambda done, total: None)
             masks = self._about(searched, verified, costs, curve)
             new = hybrid_builds(problem, masks, searched, costs, curve, known=verified.candidates)

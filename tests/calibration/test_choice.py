@@ -155,3 +155,8 @@ def test_the_pick_is_never_beaten_by_a_simple_answer(
             if "max_latency_ratio" in budget:
                 assert not other.accuracy.high < chosen.accuracy.low
     assert pick(list(reversed(table)), **budget).name == found.name
+
+
+def test_a_hybrid_that_is_not_measurably_faster_than_float_is_no_answer() -> None:
+    table = [FLOAT, HIGH, candidate("hybrid 1", "hybrid", 0.998, 0.0, damage=0.001, noise=0.001, jitter=0.02)]
+    assert pick(table, max_map_drop=0.005).name == HIGH.name

@@ -63,3 +63,7 @@ def test_the_reference_itself_drops_by_nothing_and_without_a_curve_the_measured_
     assert own
     assert own.drop == 0.01
     assert expected(Candidate("h", "hybrid", (True,), "", 1), None) is None
+
+
+def test_against_the_float_models_own_detections_the_same_damage_is_a_larger_drop() -> None:
+    assert fit_curve(taught=True).drop(0.3) > 3 * fit_curve().drop(0.3)
