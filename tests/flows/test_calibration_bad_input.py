@@ -305,14 +305,7 @@ def test_a_range_method_that_throws_is_named(model: Path, photos: Path, tmp_path
         calibrate(model, photos, tmp_path, range_method=throws)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "which",
-    [
-        "metric",
-        pytest.param("sensitivity", marks=pytest.mark.xfail(strict=True, reason="the planner does not ask it yet")),
-    ],
-)
+@pytest.mark.parametrize("which", ["metric", "sensitivity"])
 def test_a_callable_that_throws_is_named(which: str, model: Path, photos: Path, tmp_path: Path) -> None:
     with pytest.raises(EdgeSdkError, match=f"{which}.*no figures today") as caught:
         calibrate(model, photos, tmp_path, **{which: throws})
