@@ -225,25 +225,11 @@ class RecordedTimer:
         return layers_from(rows, self._file.name)
 
 
-class Recording:
-    """Passes another timer's figures on and keeps them in a file, which `RecordedTimer` reads.
+class _Passing:
+    """Says of itself what another timer says."""
 
-    Args:
-        timer: That measures.
-        file: JSON; what is in it already, of the same machine, stays.
-
-    Raises:
-        ModelError: The file is no recorded profile.
-        UsageError: It is one of another machine.
-    """
-
-    def __init__(self, timer: Timer, file: Path) -> None:
-        self._timer, self._file = timer, file
-        self._record: dict[str, Any] = {"schema": SCHEMA, "on": timer.on, "timed": [], "layers": {}}
-        if file.exists():
-            self._record = read_record(file)
-            if self._record["on"] != timer.on:
-                raise UsageError(f"{file} was recorded on {self._record['on']}, not on {timer.on}: name another file")
+    def __init__(self, timer: Timer) -> None:
+        self._timer = timer
 
     @property
     def method(self) -> Origin:
@@ -259,6 +245,28 @@ class Recording:
     def settings(self) -> Mapping[str, Any]:
         """The timer's."""
         return self._timer.settings
+
+
+class Recording(_Passing):
+    """Passes another timer's figures on and keeps them in a file, which `RecordedTimer` reads.
+
+    Args:
+        timer: That measures.
+        file: JSON; what is in it already, of the same machine, stays.
+
+    Raises:
+        ModelError: The file is no recorded profile.
+        UsageError: It is one of another machine.
+    """
+
+    def __init__(self, timer: Timer, file: Path) -> None:
+        super().__init__(timer)
+        self._file = file
+        self._record: dict[str, Any] = {"schema": SCHEMA, "on": timer.on, "timed": [], "layers": {}}
+        if file.exists():
+            self._record = read_record(file)
+            if self._record["on"] != timer.on:
+                raise UsageError(f"{file} was recorded on {self._record['on']}, not on {timer.on}: name another file")
 
     def time(self, files: Mapping[str, Path], *, reference: str) -> Mapping[str, Timed]:
         """As `Timer.time`; later figures of the same files take the place of earlier ones."""
@@ -298,7 +306,7 @@ class Recording:
             temporary.write_text(json.dumps(self._record, sort_keys=True, indent=1) + "\n", encoding="utf-8")
 
 
-class CachedTimer:
+class CachedTimer(_Passing):
     """Asks another timer only for what is not in the cache, and keeps what it says as soon as a comparison is over.
 
     Args:
@@ -307,22 +315,8 @@ class CachedTimer:
     """
 
     def __init__(self, timer: Timer, cache: Cache) -> None:
-        self._timer, self._cache = timer, cache
-
-    @property
-    def method(self) -> Origin:
-        """The timer's."""
-        return self._timer.method
-
-    @property
-    def on(self) -> str:
-        """The timer's."""
-        return self._timer.on
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """The timer's."""
-        return self._timer.settings
+        super().__init__(timer)
+        self._cache = cache
 
     def time(self, files: Mapping[str, Path], *, reference: str) -> Mapping[str, Timed]:
         """As `Timer.time`."""
