@@ -381,7 +381,7 @@ def _spinning(mode: Mode | None, model: str | Path | None, backend: str) -> Mapp
     """Where throughput is asked for, idle threads of ONNX Runtime spin: some percent faster for a busy processor."""
     if mode != "throughput" or backend not in ("onnxruntime", "auto"):
         return None
-    return {"spinning": "1"} if find_model(model).suffix.lower() in (".onnx", ".ort") else None
+    return {"spinning": "1"} if find_model(model, backend).suffix.lower() in (".onnx", ".ort") else None
 
 
 def _already_detecting() -> UsageError:

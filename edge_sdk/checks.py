@@ -83,16 +83,7 @@ def _backends() -> Iterator[Check]:
 def _model() -> Iterator[Check]:
     from edge_sdk.models import default
 
-    path = default.path()
-    if path is None:
-        yield Check(
-            "model",
-            "note",
-            "this version carries no model of its own",
-            "name one with --model; see 'edge-sdk models list'",
-        )
-    else:
-        yield Check("model", "ok", path.name)
+    yield Check("model", "ok", f"{default.path().name}, embedded")
 
 
 def _cameras() -> Iterator[Check]:

@@ -16,7 +16,7 @@ from edge_sdk.backends import base as backends
 from edge_sdk.backends.base import Array, Session
 from edge_sdk.detections import Detections
 from edge_sdk.device import this_device
-from edge_sdk.errors import BackendError, ModelError, ModelNotFoundError, UsageError, one_line
+from edge_sdk.errors import BackendError, ModelError, UsageError, one_line
 from edge_sdk.models import default, zoo
 from edge_sdk.models.card import ModelCard
 from edge_sdk.models.preprocess import Geometry, Preprocessor, as_bgr, image_spec
@@ -87,7 +87,7 @@ class Detector:
             _check_fraction("iou", iou)
         if threads is not None and threads < 1:
             raise UsageError(f"threads must be 1 or more, not {threads}")
-        self.path = find_model(model)
+        self.path = find_model(model, backend)
         target = this_device().target
         part: dict[str, str] = {}
         if backend == "auto":
@@ -241,21 +241,14 @@ class Detector:
         return f"Detector({self.path.name!r}, backend={self.backend!r}, active={self.session.active!r})"
 
 
-def find_model(model: str | Path | None) -> Path:
-    """The file of a model.
+def find_model(model: str | Path | None, backend: str = "auto") -> Path:
+    """The file of a model; of the embedded default, the one that `backend` opens.
 
     Raises:
         ModelNotFoundError: There is none.
+        BackendError: There is no such backend.
     """
-    if model is not None:
-        return zoo.resolve(model)
-    embedded = default.path()
-    if embedded is None:
-        raise ModelNotFoundError(
-            "this version of Edge SDK carries no model of its own yet: name a model file, "
-            "or fetch one with 'edge-sdk models pull nanodet-m' and name that"
-        )
-    return embedded
+    return default.path(backend) if model is None else zoo.resolve(model)
 
 
 def _cut(found: Detections, source_hw: tuple[int, int]) -> Detections:

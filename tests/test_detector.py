@@ -14,7 +14,8 @@ import pytest
 
 import edge_sdk
 from edge_sdk.backends.base import backends
-from edge_sdk.errors import BackendError, ModelNotFoundError, UsageError
+from edge_sdk.errors import BackendError, UsageError
+from edge_sdk.models import default
 
 
 @pytest.fixture(scope="module")
@@ -228,15 +229,17 @@ def test_a_missing_model_is_a_file_not_found_error() -> None:
         edge_sdk.Detector("nope.onnx")
 
 
-def test_no_model_named_uses_the_embedded_default_or_says_what_to_name() -> None:
-    from edge_sdk.models import default
+def test_no_model_named_uses_the_embedded_default() -> None:
+    with edge_sdk.Detector() as detector:
+        assert detector.path == default.path()
+        assert "person" in detector.class_names
 
-    if default.path() is None:
-        with pytest.raises(ModelNotFoundError, match="models pull nanodet-m"):
-            edge_sdk.Detector()
-    else:
-        with edge_sdk.Detector() as detector:
-            assert "person" in detector.class_names
+
+def test_the_embedded_default_is_opened_by_the_backend_that_is_asked_for() -> None:
+    pytest.importorskip("ai_edge_litert", reason="LiteRT is an extra: pip install ai-edge-litert")
+    with edge_sdk.Detector(backend="tflite") as detector:
+        assert detector.path == default.TFLITE
+        assert "person" in detector.class_names
 
 
 @pytest.mark.parametrize(

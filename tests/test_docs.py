@@ -230,14 +230,6 @@ def test_a_command_that_a_page_shows_is_understood(page: str, line: str) -> None
     command.make_context(words[0], [word for word in rest if word != "--debug"])  # raises what the user would see
 
 
-@pytest.mark.parametrize(("page", "line"), sorted(set(_shell_lines())))
-def test_a_command_that_detects_names_its_model(page: str, line: str) -> None:
-    """The package carries none."""
-    words = shlex.split(line, comments=True)
-    if {"detect", "demo"} & set(words[1:3]) and not {"-h", "--help"} & set(words):
-        assert {"--model", "-m"} & set(words), f"{page}: {line}"
-
-
 # --- models ---------------------------------------------------------------------------------------
 
 

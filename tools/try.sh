@@ -44,9 +44,7 @@ install_here() {
 case "$what" in
 demo)
     install_here onnxruntime,demo
-    # Until the package carries a model of its own, the demo fetches a small public one (3.8 MB, checksum on record).
-    "$venv/bin/edge-sdk" models pull nanodet-m
-    exec "$venv/bin/edge-sdk" demo --model nanodet-m "$@"
+    exec "$venv/bin/edge-sdk" demo "$@"
     ;;
 test)
     install_here test

@@ -5,7 +5,7 @@ import sys
 import edge_sdk
 
 video = sys.argv[1] if len(sys.argv) > 1 else "street.mp4"
-model = sys.argv[2] if len(sys.argv) > 2 else "nanodet-m"
+model = sys.argv[2] if len(sys.argv) > 2 else None
 
 # In fractions of the picture. From top to bottom: "in" is from left to right.
 door = edge_sdk.Line("door", (0.5, 0), (0.5, 1))

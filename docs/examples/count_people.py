@@ -6,7 +6,7 @@ from collections import defaultdict
 import edge_sdk
 
 video = sys.argv[1] if len(sys.argv) > 1 else "street.mp4"
-model = sys.argv[2] if len(sys.argv) > 2 else "nanodet-m"
+model = sys.argv[2] if len(sys.argv) > 2 else None
 
 most: defaultdict[int, int] = defaultdict(int)
 with edge_sdk.Camera(video, model, classes=["person"], confidence=0.4) as camera:

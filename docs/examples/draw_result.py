@@ -8,7 +8,7 @@ import edge_sdk
 from edge_sdk.sinks.draw import draw
 
 photo = sys.argv[1] if len(sys.argv) > 1 else "photo.jpg"
-model = sys.argv[2] if len(sys.argv) > 2 else "nanodet-m"
+model = sys.argv[2] if len(sys.argv) > 2 else None
 
 image = cv2.imread(photo)  # uint8 [h, w, 3], BGR
 with edge_sdk.Detector(model) as detector:

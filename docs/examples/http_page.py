@@ -7,7 +7,7 @@ from edge_sdk.sinks.http import HttpSink
 
 source = sys.argv[1] if len(sys.argv) > 1 else "0"
 address = sys.argv[2] if len(sys.argv) > 2 else "127.0.0.1:8080"
-model = sys.argv[3] if len(sys.argv) > 3 else "nanodet-m"
+model = sys.argv[3] if len(sys.argv) > 3 else None
 
 with edge_sdk.Camera(source, model) as camera:
     names = camera.detector.class_names

@@ -8,7 +8,7 @@ import numpy as np
 import edge_sdk
 from edge_sdk.testing.fake_source import FakeDevice
 
-model = sys.argv[1] if len(sys.argv) > 1 else "nanodet-m"
+model = sys.argv[1] if len(sys.argv) > 1 else None
 
 
 def tell(event: edge_sdk.Event) -> None:

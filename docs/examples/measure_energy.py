@@ -7,7 +7,7 @@ import cv2
 import edge_sdk
 
 photo = cv2.imread(sys.argv[1] if len(sys.argv) > 1 else "photo.jpg")
-detector = edge_sdk.Detector(sys.argv[2] if len(sys.argv) > 2 else "nanodet-m")
+detector = edge_sdk.Detector(sys.argv[2] if len(sys.argv) > 2 else None)
 
 with edge_sdk.PowerMeter() as meter:
     for _ in range(100):

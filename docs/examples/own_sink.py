@@ -37,7 +37,7 @@ class VisitSink(Sink):
 
 
 source = sys.argv[1] if len(sys.argv) > 1 else "0"
-model = sys.argv[2] if len(sys.argv) > 2 else "nanodet-m"
+model = sys.argv[2] if len(sys.argv) > 2 else None
 
 with edge_sdk.Camera(source, model, classes=["person"], confidence=0.5) as camera:
     for result in camera.detect(sinks=[VisitSink(Path("visits"))]):

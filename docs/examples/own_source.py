@@ -24,7 +24,7 @@ class Region:
 
 
 video = sys.argv[1] if len(sys.argv) > 1 else "street.mp4"
-model = sys.argv[2] if len(sys.argv) > 2 else "nanodet-m"
+model = sys.argv[2] if len(sys.argv) > 2 else None
 
 
 def open_region() -> Region:

@@ -4,7 +4,7 @@ import sys
 
 import edge_sdk
 
-model = sys.argv[1] if len(sys.argv) > 1 else "nanodet-m"
+model = sys.argv[1] if len(sys.argv) > 1 else None
 seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 10.0
 
 found = edge_sdk.profile(model, recipe=edge_sdk.Recipe(idle_s=seconds, work_s=seconds))

@@ -7,7 +7,7 @@ from edge_sdk.sinks.mqtt import MqttSink
 
 source = sys.argv[1] if len(sys.argv) > 1 else "0"
 broker = sys.argv[2] if len(sys.argv) > 2 else "mqtt://user:secret@broker/edge/door"
-model = sys.argv[3] if len(sys.argv) > 3 else "nanodet-m"
+model = sys.argv[3] if len(sys.argv) > 3 else None
 
 door = edge_sdk.Line("door", (0.5, 0), (0.5, 1))
 with edge_sdk.Camera(

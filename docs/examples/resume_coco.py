@@ -8,7 +8,7 @@ from edge_sdk.sinks.coco import CocoSink
 from edge_sdk.sinks.journal import Journal, run_header
 
 photos = sys.argv[1] if len(sys.argv) > 1 else "photos/"
-model = sys.argv[2] if len(sys.argv) > 2 else "nanodet-m"
+model = sys.argv[2] if len(sys.argv) > 2 else None
 
 results = Path("found.json")
 with edge_sdk.Camera(photos, model) as camera:

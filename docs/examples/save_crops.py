@@ -8,7 +8,7 @@ import cv2
 import edge_sdk
 
 photos = sys.argv[1] if len(sys.argv) > 1 else "photos/"
-model = sys.argv[2] if len(sys.argv) > 2 else "nanodet-m"
+model = sys.argv[2] if len(sys.argv) > 2 else None
 
 with edge_sdk.Camera(photos, model, confidence=0.5) as camera:
     for result in camera.detect():

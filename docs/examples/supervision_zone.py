@@ -9,7 +9,7 @@ import supervision as sv
 import edge_sdk
 
 video = sys.argv[1] if len(sys.argv) > 1 else "street.mp4"
-model = sys.argv[2] if len(sys.argv) > 2 else "nanodet-m"
+model = sys.argv[2] if len(sys.argv) > 2 else None
 
 zone, boxes, labels = None, sv.BoxAnnotator(), sv.LabelAnnotator()
 with edge_sdk.Camera(video, model, classes=["person"]) as camera:

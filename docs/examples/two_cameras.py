@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import edge_sdk
 
 sources = sys.argv[1:3] if len(sys.argv) > 2 else ["0", "1"]
-model = sys.argv[3] if len(sys.argv) > 3 else "nanodet-m"
+model = sys.argv[3] if len(sys.argv) > 3 else None
 
 with edge_sdk.Detector(model, classes=["person"]) as detector:
 

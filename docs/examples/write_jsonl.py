@@ -6,7 +6,7 @@ import edge_sdk
 from edge_sdk.sinks.jsonl import JsonlSink
 
 source = sys.argv[1] if len(sys.argv) > 1 else "street.mp4"
-model = sys.argv[2] if len(sys.argv) > 2 else "nanodet-m"
+model = sys.argv[2] if len(sys.argv) > 2 else None
 
 with edge_sdk.Camera(source, model) as camera:
     sink = JsonlSink("detections.jsonl", camera.detector.class_names)

@@ -50,7 +50,7 @@ def command(
     from edge_sdk.device import this_device
     from edge_sdk.measure import cold_start
 
-    path = find_model(model)
+    path = find_model(model, backend)
     names = [backend]
     if every:
         if backend != "auto":

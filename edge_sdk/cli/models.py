@@ -27,13 +27,14 @@ app = typer.Typer(
     "list", help="List the zoo's models and where each lies on this machine.\n\nExample: edge-sdk models list --json"
 )
 def list_models(ctx: typer.Context, json: bool = json_option) -> None:
+    from edge_sdk.models import default
+
     store = _store(ctx)
     facts = [_facts(store, model) for model in store.models.values()]
-    embedded = _embedded()
     if json:
         print_json(
             {
-                "default": embedded,
+                "default": {"path": str(default.ONNX), "bytes": default.ONNX.stat().st_size},
                 "models": facts,
                 "cache": str(store.cache),
                 "folders": [str(folder) for folder in store.folders],
@@ -45,15 +46,13 @@ def list_models(ctx: typer.Context, json: bool = json_option) -> None:
     table = Table(box=None, pad_edge=False)
     for column in ("name", "task", "head", "size", "licence", "here"):
         table.add_column(column, justify="right" if column == "size" else "left", no_wrap=True)
-    if embedded:
-        table.add_row("(default)", "", "", _megabytes(embedded["bytes"]), "", "embedded")
+    size = _megabytes(default.ONNX.stat().st_size)
+    table.add_row("(default)", "object detection", "yolo_nas", size, "Apache-2.0", "embedded")
     for fact in facts:
         row = (fact["name"], fact["task"], fact["head"] or "-", _megabytes(fact["bytes"]), fact["licence"])
         table.add_row(*row, fact["where"] or ("no, a wrong file" if fact["wrong"] else "no"))
     console().print(table)
     typer.echo("\nhead -: download only, 'edge-sdk models info NAME' says why. cache: " + str(store.cache), err=True)
-    if not embedded:
-        typer.echo("This version of Edge SDK carries no embedded default model.", err=True)
 
 
 @app.command("info", help="Say everything that is known of a model.\n\nExample: edge-sdk models info yolox-s")
@@ -154,13 +153,6 @@ def _store(ctx: typer.Context) -> Store:
     from edge_sdk.models.zoo import Store
 
     return ctx.find_object(Store) or Store.from_environment()
-
-
-def _embedded() -> dict[str, Any] | None:
-    from edge_sdk.models import default
-
-    path = default.path()
-    return {"path": str(path), "bytes": path.stat().st_size} if path else None
 
 
 def _facts(store: Store, model: ZooModel) -> dict[str, Any]:

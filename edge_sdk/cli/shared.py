@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from edge_sdk.measure.running import PowerStats
 
-MODEL_HELP = "A model file or the name of a zoo model; left out: the embedded default, in versions that carry one."
+MODEL_HELP = "A model file or the name of a zoo model; left out: the embedded default."
 
 backend_option = typer.Option(
     "auto",

@@ -186,6 +186,12 @@ def test_what_is_found_in_an_ignored_region_counts_for_nothing(tool) -> None:
     assert tool.judge.judge([here], [found_of(right, ghost)], CLASSES)["person"].ap50 == pytest.approx(0.5)
 
 
+def test_who_finds_nothing_is_judged_too(tool) -> None:
+    here = photo_of(tool, [[0, 0, 50, 50]], [0])
+    one = tool.judge.judge([here, here], [found_of(), found_of()], CLASSES)["person"]
+    assert (one.ap50, one.interval) == (0, (0, 0))
+
+
 def test_the_interval_is_drawn_from_the_same_rule_as_the_figure(tool) -> None:
     random = np.random.default_rng(3)
     photos, found = [], []

@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
@@ -81,7 +82,19 @@ def export(
     )
     model = onnx.load_from_string(buffer.getvalue())
     _renumber(model.graph)
-    card = {
+    onnx.helper.set_model_props(
+        model, {CARD_KEY: json.dumps(card_of(classes, height, width)), "licence": LICENCE, **notes}
+    )
+    model.producer_name = "edge-sdk tools/train_default"
+    model.producer_version = ""
+    onnx.checker.check_model(model, full_check=True)
+    with replacing(out) as path:
+        path.write_bytes(model.SerializeToString())
+
+
+def card_of(classes: Sequence[str], height: int, width: int) -> dict[str, Any]:
+    """The fields of the file's model card."""
+    return {
         "head": "yolo_nas",
         "input_hw": [height, width],
         "classes": list(classes),
@@ -91,12 +104,6 @@ def export(
         "pad": 114,
         "licence": LICENCE,
     }
-    onnx.helper.set_model_props(model, {CARD_KEY: json.dumps(card), "licence": LICENCE, **notes})
-    model.producer_name = "edge-sdk tools/train_default"
-    model.producer_version = ""
-    onnx.checker.check_model(model, full_check=True)
-    with replacing(out) as path:
-        path.write_bytes(model.SerializeToString())
 
 
 def parameters(path: Path) -> int:

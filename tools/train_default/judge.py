@@ -95,7 +95,7 @@ def _ap50(matches: Sequence[Mapping[str, np.ndarray] | None], rows: np.ndarray) 
     precision = hits / np.arange(1, len(hits) + 1)
     precision = np.maximum.accumulate(precision[::-1])[::-1]
     places = np.searchsorted(hits / objects, np.linspace(0, 1, 101), side="left")
-    return float(np.where(places < len(precision), precision[places.clip(max=max(len(precision) - 1, 0))], 0).mean())
+    return float(np.append(precision, 0.0)[places].mean())
 
 
 def _evaluation(photos: Sequence[Photo], found: Sequence[Detections], label: int) -> COCOeval:

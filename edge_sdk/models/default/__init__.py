@@ -1,10 +1,31 @@
-"""The detector that the package carries, so that a first run needs no download."""
+"""The detector that the package carries, so that a first run needs no download.
+
+One network in two files: ONNX, and TFLite with float16 weights for boards whose only engine is LiteRT. How it was
+trained: ``tools/train_default``; what it is for and not for: its model card in the documentation.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from edge_sdk.backends import base as backends
 
-def path() -> Path | None:
-    """The embedded model's file, or None in a version that carries none."""
-    return next(iter(sorted(Path(__file__).parent.glob("*.onnx"))), None)
+_FOLDER = Path(__file__).parent
+ONNX = _FOLDER / "gelan_nano.onnx"
+TFLITE = _FOLDER / "gelan_nano.tflite"
+
+
+def path(backend: str = "auto") -> Path:
+    """The file that an engine opens.
+
+    Args:
+        backend: As `edge_sdk.Detector` takes it. ``auto`` is ONNX, unless LiteRT is all that is installed.
+
+    Raises:
+        BackendError: There is no such backend.
+    """
+    if backend != "auto":
+        chosen, _ = backends.named(backend)
+        return next((file for file in (ONNX, TFLITE) if file.suffix in chosen.suffixes), ONNX)
+    usable = {suffix for one in backends.backends().values() if one.missing() is None for suffix in one.suffixes}
+    return TFLITE if TFLITE.suffix in usable and ONNX.suffix not in usable else ONNX
