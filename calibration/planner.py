@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from edge_sdk.calibration.choice import pick
 from edge_sdk.calibration.cost_table import estimated_costs, shipped
 from edge_sdk.calibration.costs import Costs, measure_costs, refit
 from edge_sdk.calibration.dataset import CalibrationSet
+from edge_sdk.calibration.energy import EnergyMeter
 from edge_sdk.calibration.engines.base import Engine
 from edge_sdk.calibration.engines.onnxruntime import this_cpu
 from edge_sdk.calibration.expected import Curve, fit_curve
@@ -85,6 +86,7 @@ def calibrate(
     max_latency_ms: float | None = None,
     max_latency_ratio: float | None = None,
     max_size_mib: float | None = None,
+    max_energy_mj: float | None = None,
     count: int = 64,
     seed: int = 0,
     threads: int = 1,
@@ -107,6 +109,7 @@ def calibrate(
         max_latency_ms: Of one inference.
         max_latency_ratio: Of one inference, against the optimized float model in the same run.
         max_size_mib: Of the engine's model file.
+        max_energy_mj: Of one inference, idle power included; needs a power sensor here.
         count: Photos for ranges.
         seed: Of all that is drawn by chance.
         threads: Inside one inference, when latency is measured.
@@ -126,8 +129,9 @@ def calibrate(
     """
     request = Request(
         max_map_drop=max_map_drop, max_latency_ms=max_latency_ms, max_latency_ratio=max_latency_ratio,
-        max_size_mib=max_size_mib, count=count, seed=seed, threads=threads, time_budget_s=time_budget_s,
-        pins=pins or {}, forbid=forbid or {}, metric=metric, range_method=range_method, sensitivity=sensitivity,
+        max_size_mib=max_size_mib, max_energy_mj=max_energy_mj, count=count, seed=seed, threads=threads,
+        time_budget_s=time_budget_s, pins=pins or {}, forbid=forbid or {}, metric=metric, range_method=range_method,
+        sensitivity=sensitivity,
     )  # fmt: skip
     return plan_for(model, images, request, target=target, out=out, **options).plan
 
@@ -144,6 +148,7 @@ def plan_for(
     executor: Executor | None = None,
     timer: Timer | None = None,
     estimate: bool = False,
+    energy: EnergyMeter | None = None,
     cache: Cache | str | Path | None = None,
     head: str | None = None,
     card: ModelCard | str | Path | None = None,
@@ -162,6 +167,7 @@ def plan_for(
         executor: Another way to run calls: a Dask client's `get_executor`, for example. It is not shut down.
         timer: What measures latency; None is this machine.
         estimate: Take latency from the shipped table instead.
+        energy: Which sensor to read; None is the board's own where there is a budget of energy, and else none is read.
         cache: Or its folder; None is the SDK's own.
         head, card: As for `Detector`.
         progress: Told how far it is.
@@ -182,6 +188,7 @@ def plan_for(
     engine = engine_for(board)
     kept = cache if isinstance(cache, Cache) else Cache(cache)
     measuring = _timer(timer, board, request, kept, estimate)
+    meter = _meter(energy, board, request, measuring)
     stages = Stages(progress, request.time_budget_s)
     with ExitStack() as stack:
         detector = stack.enter_context(Detector(model, backend="onnxruntime", threads=1, head=head, card=card))
@@ -199,7 +206,7 @@ def plan_for(
             stack.callback(processes.kill)
             executor = processes
         run = _Run(
-            request, stages, kept, board, engine, detector, photos, measuring,
+            request, stages, kept, board, engine, detector, photos, measuring, meter,
             workers, executor, list(photos.report.warnings),
         )  # fmt: skip
         return run.whole(_pins_of(start), None if out is None else Path(out))
@@ -230,6 +237,22 @@ def _pins_of(start: Plan | str | Path | None) -> dict[str, Precision]:
     return {choice.group: choice.precision for choice in plan.choices if choice.pinned}
 
 
+def _meter(
+    energy: EnergyMeter | None, board: Target, request: Request, timer: Timer | None
+) -> EnergyMeter | None:  # fmt: skip
+    """What reads energy; None where nobody asked."""
+    if energy is None and request.max_energy_mj is None:
+        return None
+    here = LocalTimer(threads=request.threads).on
+    if board.name != this_device().target.name or timer is None or timer.on != here:
+        raise UsageError(
+            "energy is read from a sensor while the files run: plan on the board itself, with latency measured there"
+        )
+    meter = energy or EnergyMeter(threads=request.threads)
+    meter.check()  # said before any work
+    return meter
+
+
 @dataclass(eq=False)
 class _Run:
     """One run of the planner: what its stages share."""
@@ -242,6 +265,7 @@ class _Run:
     detector: Detector
     photos: CalibrationSet
     timer: Timer | None
+    meter: EnergyMeter | None
     workers: int | None
     executor: Executor
     notes: list[str]
@@ -277,6 +301,10 @@ class _Run:
             sensitivity = self.sensitivity(problem, prober)
             searched = self.search(problem, prober, sensitivity, costs)
             verified, costs, searched = self.verify(problem, prober, sensitivity, searched, costs)
+        if self.meter is not None:
+            with self.stages.stage("energy", "read what an inference draws") as tell:
+                measured = self.meter.of(verified.candidates, verified.files, self.cache, progress=tell)
+                verified = replace(verified, candidates=measured)
         request = self.request
         # The file as it was given computes what the optimized one does, and a plan is of the latter.
         chosen = pick(
@@ -285,6 +313,7 @@ class _Run:
             max_latency_ms=request.max_latency_ms,
             max_latency_ratio=request.max_latency_ratio,
             max_size_bytes=None if request.max_size_mib is None else request.max_size_mib * 2**20,
+            max_energy_mj=request.max_energy_mj,
             metric=self.measure,
         )
         found = next(one for one in verified.candidates if one.name == chosen.name)

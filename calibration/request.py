@@ -24,6 +24,7 @@ class Request:
         max_latency_ms: Of one inference.
         max_latency_ratio: Against the optimized float model.
         max_size_mib: Of the file.
+        max_energy_mj: Of one inference, idle power included, as this machine's power sensor has it.
         count: Photos for ranges.
         seed: Of all that is drawn by chance.
         threads: Inside one inference, when latency is measured.
@@ -43,6 +44,7 @@ class Request:
     max_latency_ms: float | None = None
     max_latency_ratio: float | None = None
     max_size_mib: float | None = None
+    max_energy_mj: float | None = None
     count: int = 64
     seed: int = 0
     threads: int = 1
@@ -55,7 +57,7 @@ class Request:
     sensitivity: Callable[..., Mapping[str, float]] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("max_latency_ms", "max_latency_ratio", "max_size_mib", "time_budget_s"):
+        for name in ("max_latency_ms", "max_latency_ratio", "max_size_mib", "max_energy_mj", "time_budget_s"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise UsageError(f"{name} must be above 0, not {value}")
@@ -72,7 +74,7 @@ class Request:
     @property
     def budgets(self) -> dict[str, float]:
         """What was asked for, by name."""
-        names = ("max_map_drop", "max_latency_ms", "max_latency_ratio", "max_size_mib")
+        names = ("max_map_drop", "max_latency_ms", "max_latency_ratio", "max_size_mib", "max_energy_mj")
         found = {name: float(value) for name in names if (value := getattr(self, name)) is not None}
         return found or {"max_map_drop": DEFAULT_DROP}
 

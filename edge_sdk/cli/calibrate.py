@@ -14,6 +14,7 @@ from edge_sdk.cli import shared
 from edge_sdk.errors import UsageError
 
 if TYPE_CHECKING:
+    from edge_sdk.calibration.energy import EnergyMeter
     from edge_sdk.calibration.stages import Step
     from edge_sdk.calibration.timing import Timer
     from edge_sdk.targets import Precision
@@ -36,6 +37,15 @@ def command(
         None, "--max-latency-ratio", help="Of one inference, against the optimized float model in the same run."
     ),
     max_size_mib: float = typer.Option(None, "--max-size-mib", help="Of the model file."),
+    max_energy_mj: float = typer.Option(
+        None, "--max-energy-mj", help="Of one inference, idle power included; this machine's power sensor is read."
+    ),
+    sensor: str = typer.Option(
+        None, "--sensor", metavar="NAME[:ADDRESS]", help="A meter in place of the board's own: see 'edge-sdk devices'."
+    ),
+    sensor_option: list[str] = typer.Option(
+        None, "--sensor-option", metavar="KEY=VALUE", help="For the sensor: fit=published; may be repeated."
+    ),
     count: int = typer.Option(64, "--count", min=1, help="Photos that ranges are taken from."),
     seed: int = typer.Option(0, "--seed", help="Of all that is drawn by chance."),
     threads: int = typer.Option(1, "--threads", min=1, help="Threads inside one inference when latency is measured."),
@@ -84,6 +94,7 @@ def command(
         max_latency_ms=max_latency_ms,
         max_latency_ratio=max_latency_ratio,
         max_size_mib=max_size_mib,
+        max_energy_mj=max_energy_mj,
         count=count,
         seed=seed,
         threads=threads,
@@ -103,6 +114,7 @@ def command(
             workers=workers,
             timer=_timer(device, profile, save_profile, threads),
             estimate=estimate,
+            energy=_meter(sensor, sensor_option, threads),
             cache=cache,
             head=head,
             card=card,
@@ -129,6 +141,15 @@ def _timer(device: str | None, profile: Path | None, save_profile: Path | None, 
     if save_profile is None:
         return timer
     return Recording(timer if timer is not None else LocalTimer(threads=threads), save_profile)
+
+
+def _meter(sensor: str | None, options: list[str] | None, threads: int) -> EnergyMeter | None:
+    """The meter that was named; None is the board's own, where a budget asks for one."""
+    from edge_sdk.calibration.energy import EnergyMeter
+
+    if sensor is None and not options:
+        return None
+    return EnergyMeter(sensor, shared.parse_options(options, "--sensor-option"), threads)
 
 
 @contextmanager

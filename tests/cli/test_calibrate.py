@@ -171,6 +171,9 @@ def test_an_estimate_says_so(edge_sdk_command: Command, desk: Desk, tmp_path: Pa
         (["--start", "nowhere.json"], 1, "nowhere.json"),
         (["--profile", "nowhere.json"], 1, "nowhere.json"),
         (["--target", "toaster"], 1, "toaster"),
+        (["--max-energy-mj", "0"], 2, "max_energy_mj must be above 0"),
+        (["--max-energy-mj", "9", "--estimate"], 2, "plan on the board itself"),
+        (["--max-energy-mj", "9"], 1, "a budget of energy needs a power sensor"),
     ],
 )
 def test_what_cannot_be_is_one_line_and_writes_nothing(
