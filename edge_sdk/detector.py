@@ -246,7 +246,7 @@ def find_model(model: str | Path | None, backend: str = "auto") -> Path:
 
     Raises:
         ModelNotFoundError: There is none.
-        BackendError: There is no such backend.
+        UsageError: There is no such backend.
     """
     return default.path(backend) if model is None else zoo.resolve(model)
 

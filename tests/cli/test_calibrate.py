@@ -173,7 +173,6 @@ def test_an_estimate_says_so(edge_sdk_command: Command, desk: Desk, tmp_path: Pa
         (["--target", "toaster"], 1, "toaster"),
         (["--max-energy-mj", "0"], 2, "max_energy_mj must be above 0"),
         (["--max-energy-mj", "9", "--estimate"], 2, "plan on the board itself"),
-        (["--max-energy-mj", "9"], 1, "a budget of energy needs a power sensor"),
     ],
 )
 def test_what_cannot_be_is_one_line_and_writes_nothing(
@@ -184,6 +183,13 @@ def test_what_cannot_be_is_one_line_and_writes_nothing(
     assert says in ran.err
     assert "Traceback" not in ran.err
     assert not (tmp_path / "out/plan.json").exists()
+
+
+@pytest.mark.usefixtures("no_sensor")
+def test_a_budget_of_energy_wants_a_sensor(edge_sdk_command: Command, desk: Desk, tmp_path: Path) -> None:
+    ran = edge_sdk_command(*desk.words(tmp_path / "out", "--max-energy-mj", "9"))
+    assert (ran.code, ran.out) == (1, "")
+    assert "a budget of energy needs a power sensor" in ran.err
 
 
 def test_photos_are_asked_for(edge_sdk_command: Command, desk: Desk, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from edge_sdk.detections import Detections
 
 FOLDER = Path(__file__).resolve().parents[2] / "tools" / "train_default"
-MODULES = ("photos", "augment", "judge", "report")
+MODULES = ("photos", "augment", "judge", "report", "failures")
 CLASSES = ("person", "face")
 
 
@@ -222,3 +222,30 @@ def test_curves_are_drawn_from_the_log(tool, tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
     tool.report.curves(tmp_path / "log.jsonl", tmp_path / "curves.png")
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_faults_are_what_was_missed_and_what_is_not_there(tool) -> None:
+    here = photo_of(tool, [[0, 0, 50, 50], [60, 0, 90, 30]], [0, 0], [[0, 60, 100, 100]], [0])
+    found = found_of(
+        ([0, 0, 48, 50], 0.9, 0),
+        ([2, 2, 50, 50], 0.8, 0),  # the same once more
+        ([10, 65, 40, 90], 0.7, 0),  # in the crowd
+        ([60, 0, 90, 30], 0.9, 1),  # a face
+    )
+    faults = tool.failures.faults(here, found, 0)
+    assert faults.found.tolist() == [[0, 0, 50, 50]]
+    assert faults.missed.tolist() == [[60, 0, 90, 30]]
+    assert faults.false.tolist() == [[2, 2, 50, 50]]
+    assert faults.count == 2
+
+
+def test_faults_are_drawn_without_the_photo(tool, shared: Path, tmp_path: Path) -> None:
+    path = sorted((shared / "data" / "coco_eval" / "images").glob("*.jpg"))[0]
+    boxes = np.array([[10, 10, 60, 90]], np.float32)
+    nothing = np.zeros((0, 4), np.float32)
+    one = tool.failures.Faults(SimpleNamespace(path=path), nothing, boxes, nothing)
+    tool.failures.draw_faults([one], tmp_path / "f.svg")
+    drawn = (tmp_path / "f.svg").read_text()
+    assert path.name in drawn
+    assert "0 found, 1 missed, 0 false" in drawn
+    assert "<image" not in drawn

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from export import export as write
 from export import narrowed, parameters
+from failures import draw_faults, faults
 from judge import judge
 from look import look
 from photos import read
@@ -28,6 +29,7 @@ from report import curves, judged, labelled, record, sheets, table
 from training import Config, Run, trained
 
 from edge_sdk.detector import Detector
+from edge_sdk.sources.files import read_photo
 
 HERE = Path(__file__).parent
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt(3), malloc.h
@@ -40,7 +42,7 @@ def train(arguments: argparse.Namespace) -> None:
     dev = [photo for photo in photos if photo.split == "dev"]
     torch.set_num_threads(arguments.threads)
     keep_memory()
-    run = Run(config, fit, arguments.teacher, arguments.out, arguments.workers)
+    run = Run(config, fit, arguments.teacher, arguments.out, arguments.workers, arguments.device)
     tell(f"{len(fit)} photos to train on, {len(dev)} to watch; step {run.step} of {config.steps}")
 
     def watch(run: Run) -> Mapping[str, Any]:
@@ -100,6 +102,15 @@ def draw(arguments: argparse.Namespace) -> None:
     sheets(models, chosen, arguments.clip, arguments.count, arguments.out)
 
 
+def draw_failures(arguments: argparse.Namespace) -> None:
+    with Detector(arguments.model) as detector:
+        label = detector.class_names.index(arguments.name)
+        photos = labelled(arguments.eval, detector.class_names)
+        found = [faults(photo, detector(read_photo(photo.path)), label) for photo in photos]
+    found.sort(key=lambda one: -one.count)
+    draw_faults(found[: arguments.count], arguments.out)
+
+
 def draw_curves(arguments: argparse.Namespace) -> None:
     curves(arguments.run_folder / "log.jsonl", arguments.out)
 
@@ -144,6 +155,7 @@ def main(words: Sequence[str] | None = None) -> None:
     one.add_argument("--set", type=_change, action="append", default=[], metavar="NAME=JSON", help="change the recipe")
     one.add_argument("--every", type=int, default=250, help="steps between checkpoints")
     one.add_argument("--threads", type=int, default=torch.get_num_threads())
+    one.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="of PyTorch")
     one.add_argument("--workers", type=int, default=1, help="processes that make batches")
     one = commands.add_parser("export", help="write a run's detector as an ONNX file")
     one.set_defaults(run=export)
@@ -164,6 +176,13 @@ def main(words: Sequence[str] | None = None) -> None:
     one.add_argument("--clip", type=Path, action="append", default=[])
     one.add_argument("--count", type=int, default=24, help="photos, and frames of each clip")
     one.add_argument("--out", type=Path, required=True, help="folder of the sheets")
+    one = commands.add_parser("failures", help="draw the boxes of the photos with the most faults")
+    one.set_defaults(run=draw_failures)
+    one.add_argument("model", type=Path)
+    one.add_argument("--eval", type=Path, required=True, help="a folder in which every object is boxed")
+    one.add_argument("--class", dest="name", default="person")
+    one.add_argument("--count", type=int, default=8)
+    one.add_argument("--out", type=Path, required=True, help="the picture, .svg or .png")
     one = commands.add_parser("curves", help="draw a run's losses and average precision")
     one.set_defaults(run=draw_curves)
     one.add_argument("--run", dest="run_folder", type=Path, required=True, help="the folder of the run")

@@ -23,14 +23,15 @@ _BATCH = 16
 def look(detector: Detector, photos: Sequence[Photo], height: int, width: int) -> list[Detections]:
     """What the detector finds in each photo, in the photo's own pixels."""
     detector.eval()
-    centres, strides = anchors(height, width)
+    device = next(detector.parameters()).device
+    centres, strides = (places.to(device) for places in anchors(height, width))
     found = []
     for first in range(0, len(photos), _BATCH):
         some = photos[first : first + _BATCH]
         pixels = [read_photo(photo.path) for photo in some]
         pictures = np.stack([centred(p, x, height, width).picture for p, x in zip(some, pixels, strict=True)])
-        logits, bins = detector(as_input(torch.from_numpy(pictures)))
-        boxes, scores = decode(bins, centres, strides).numpy(), logits.sigmoid().numpy()
+        logits, bins = detector(as_input(torch.from_numpy(pictures).to(device)))
+        boxes, scores = decode(bins, centres, strides).cpu().numpy(), logits.sigmoid().cpu().numpy()
         for row, picture in enumerate(pixels):
             index, classes, confidence = nms.candidates(scores[row], CONFIDENCE, multi_label=True)
             kept = nms.suppress(boxes[row][index], confidence, classes, IOU, limit=100)

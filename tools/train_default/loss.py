@@ -32,6 +32,10 @@ class Truth:
     real: Tensor
     weights: Tensor
 
+    def to(self, device: torch.device) -> Truth:
+        """The same on another device."""
+        return Truth(self.boxes.to(device), self.labels.to(device), self.real.to(device), self.weights.to(device))
+
 
 @dataclass(frozen=True)
 class Losses:

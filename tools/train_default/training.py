@@ -100,17 +100,25 @@ class Run:
         teacher: The published yolox_nano.onnx; needed to inherit from and to be taught by.
         folder: Made where it is missing.
         workers: Processes that make batches.
+        device: Of PyTorch: "cpu", "cuda". The teacher stays on the processor.
 
     Raises:
         ValueError: The folder holds a run of another recipe, or a teacher is needed and there is none.
     """
 
     def __init__(
-        self, config: Config, photos: Sequence[Photo], teacher: Path | None, folder: Path, workers: int = 1
+        self,
+        config: Config,
+        photos: Sequence[Photo],
+        teacher: Path | None,
+        folder: Path,
+        workers: int = 1,
+        device: str = "cpu",
     ) -> None:
         if teacher is None and (config.inherit or config.teaching):
             raise ValueError("this recipe needs the teacher's file: inherit and teaching are on")
         self.config, self.photos, self.folder, self.workers = config, list(photos), folder, workers
+        self.device = torch.device(device)
         folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(config.seed)
         self.detector = Detector(len(config.classes))
@@ -124,10 +132,10 @@ class Run:
         if not held.exists() and config.inherit and teacher is not None:
             inherit(self.detector, config.classes, teacher, _norm_pictures(photos, config))
         for module in self._modules():
-            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.detector).eval().requires_grad_(False)
         self.optimizer = torch.optim.AdamW(self._groups(), lr=config.rate)
-        self.centres, self.strides = anchors(config.height, config.width)
+        self.centres, self.strides = (places.to(self.device) for places in anchors(config.height, config.width))
         if held.exists():
             self._restore(held)
 
@@ -163,20 +171,21 @@ class Run:
         config = self.config
         for group in self.optimizer.param_groups:
             group["lr"] = config.rate_at(self.step) * group["share"]
-        pictures = as_input(torch.from_numpy(batch.pictures))
+        pictures = as_input(torch.from_numpy(batch.pictures).to(self.device))
+        truth = batch.truth.to(self.device)
         for module in self._modules():
             module.train()
         self.detector.backbone.hold_entry(self.step < config.held * config.steps)
         features = self.detector.backbone(pictures)
         logits, bins = self.detector.head(self.detector.neck(features))
-        losses = detection_loss(logits, bins, self.centres, self.strides, batch.truth)
+        losses = detection_loss(logits, bins, self.centres, self.strides, truth)
         total, told = losses.total, _told(losses)
         if self.auxiliary is not None:
-            beside = detection_loss(*self.auxiliary(pictures, features), self.centres, self.strides, batch.truth)
+            beside = detection_loss(*self.auxiliary(pictures, features), self.centres, self.strides, truth)
             total = total + config.auxiliary * beside.total
             told["auxiliary"] = beside.total.item()
         if self.teacher is not None:
-            taught = teaching_loss(logits[..., self.teacher.known], self.teacher(batch.pictures))
+            taught = teaching_loss(logits[..., self.teacher.known], self.teacher(batch.pictures).to(self.device))
             total = total + config.teaching * taught
             told["teaching"] = taught.item()
         if not math.isfinite(total.item()):
@@ -227,7 +236,7 @@ class Run:
             torch.save(state, path)
 
     def _restore(self, path: Path) -> None:
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, map_location=self.device, weights_only=True)
         if state["config"] != dataclasses.asdict(self.config):
             raise ValueError(f"{path}: of another recipe; name another folder, or remove it")
         self.step, self.trained_s = state["step"], state["trained_s"]
@@ -244,7 +253,7 @@ def as_input(pictures: Tensor) -> Tensor:
 
 def trained(folder: Path) -> tuple[Config, Detector, dict[str, Any]]:
     """The averaged detector of a run's checkpoint, its recipe, and its step and seconds of training."""
-    state = torch.load(folder / "checkpoint.pt", weights_only=True)
+    state = torch.load(folder / "checkpoint.pt", map_location="cpu", weights_only=True)
     config = Config(**{**state["config"], "classes": tuple(state["config"]["classes"])})
     detector = Detector(len(config.classes))
     detector.load_state_dict(state["average"])

@@ -22,7 +22,7 @@ def path(backend: str = "auto") -> Path:
         backend: As `edge_sdk.Detector` takes it. ``auto`` is ONNX, unless LiteRT is all that is installed.
 
     Raises:
-        BackendError: There is no such backend.
+        UsageError: There is no such backend.
     """
     if backend != "auto":
         chosen, _ = backends.named(backend)
