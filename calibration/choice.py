@@ -181,7 +181,8 @@ def _beats(row: _Row, other: _Row) -> bool:
 
 
 def _figures(row: _Row, metric: str) -> str:
-    return f"{row.one.name} takes {_time(row.timed)}, and has {_drop(row, metric)}."
+    energy = "" if row.one.energy_mj is None else f" and draws {row.one.energy_mj:.4g} mJ"
+    return f"{row.one.name} takes {_time(row.timed)}{energy}, and has {_drop(row, metric)}."
 
 
 def _time(timed: Timed) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from edge_sdk import targets
-from edge_sdk.backends.base import cores
+from edge_sdk.backends.base import cores, count_of
 from edge_sdk.calibration.cache import Cache
 from edge_sdk.calibration.candidates import (
     hybrid_builds,
@@ -189,6 +189,7 @@ def plan_for(
     kept = cache if isinstance(cache, Cache) else Cache(cache)
     measuring = _timer(timer, board, request, kept, estimate)
     meter = _meter(energy, board, request, measuring)
+    covers = [] if meter is None else [meter.check()]  # said before any work
     stages = Stages(progress, request.time_budget_s)
     with ExitStack() as stack:
         detector = stack.enter_context(Detector(model, backend="onnxruntime", threads=1, head=head, card=card))
@@ -207,7 +208,7 @@ def plan_for(
             executor = processes
         run = _Run(
             request, stages, kept, board, engine, detector, photos, measuring, meter,
-            workers, executor, list(photos.report.warnings),
+            workers, executor, [*photos.report.warnings, *covers],
         )  # fmt: skip
         return run.whole(_pins_of(start), None if out is None else Path(out))
 
@@ -237,20 +238,16 @@ def _pins_of(start: Plan | str | Path | None) -> dict[str, Precision]:
     return {choice.group: choice.precision for choice in plan.choices if choice.pinned}
 
 
-def _meter(
-    energy: EnergyMeter | None, board: Target, request: Request, timer: Timer | None
-) -> EnergyMeter | None:  # fmt: skip
+def _meter(energy: EnergyMeter | None, board: Target, request: Request, timer: Timer | None) -> EnergyMeter | None:
     """What reads energy; None where nobody asked."""
     if energy is None and request.max_energy_mj is None:
         return None
-    here = LocalTimer(threads=request.threads).on
-    if board.name != this_device().target.name or timer is None or timer.on != here:
+    if timer is None or board.name != this_device().target.name or timer.on != LocalTimer(threads=request.threads).on:
         raise UsageError(
-            "energy is read from a sensor while the files run: plan on the board itself, with latency measured there"
+            "energy is read from a sensor while the files run: plan on the board itself, with latency measured there "
+            f"on {count_of(request.threads, 'thread')}"
         )
-    meter = energy or EnergyMeter(threads=request.threads)
-    meter.check()  # said before any work
-    return meter
+    return replace(energy or EnergyMeter(), threads=request.threads)
 
 
 @dataclass(eq=False)
@@ -303,7 +300,9 @@ class _Run:
             verified, costs, searched = self.verify(problem, prober, sensitivity, searched, costs)
         if self.meter is not None:
             with self.stages.stage("energy", "read what an inference draws") as tell:
-                measured = self.meter.of(verified.candidates, verified.files, self.cache, progress=tell)
+                measured = self.meter.of(
+                    verified.candidates, verified.files, self.cache, progress=tell, stop=self.stages.over
+                )  # fmt: skip
                 verified = replace(verified, candidates=measured)
         request = self.request
         # The file as it was given computes what the optimized one does, and a plan is of the latter.
@@ -467,10 +466,13 @@ class _Run:
         """Masks about the budget, of which the answer will be one."""
         request = self.request
         ratio = request.max_latency_ratio
-        if ratio is None and request.max_latency_ms is not None:
-            reference = next(one for one in verified.candidates if one.name == REFERENCE)
-            if reference.latency is not None:
-                ratio = request.max_latency_ms / reference.latency.ms
+        reference = next(one for one in verified.candidates if one.name == REFERENCE)
+        if ratio is None and request.max_latency_ms is not None and reference.latency is not None:
+            ratio = request.max_latency_ms / reference.latency.ms
+        if ratio is None and request.max_energy_mj is not None and self.meter is not None:
+            # At one power energy is time: that is where to look.
+            (drawn,) = self.meter.of([reference], verified.files, self.cache)
+            ratio = request.max_energy_mj / drawn.energy_mj if drawn.energy_mj else None
         if ratio is not None:
             # By as much within it as the cost model is off, or half of what is built would be just beyond.
             return near(searched, MORE, ratio=ratio * (1 - (costs.error[0] if costs.error is not None else 0.0)))

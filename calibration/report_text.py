@@ -9,11 +9,13 @@ from edge_sdk.report import words
 
 def summary(outcome: Outcome) -> str:
     """All that a terminal needs, some twenty lines."""
-    rows = [("candidate", "latency ratio", f"drop of {outcome.metric}", "MiB", "")]
+    energy = any(one.energy_mj is not None for one in outcome.candidates)
+    rows = [("candidate", "latency ratio", f"drop of {outcome.metric}", "MiB", *["mJ"] * energy, "")]
     rows += [
         (
             say.short(one.name), "-" if one.latency is None else say.ratio(one.latency),
             "-" if one.accuracy is None else say.drop(one.accuracy), f"{one.size_bytes / 2**20:.2f}",
+            *["-" if one.energy_mj is None else f"{one.energy_mj:.4g}"] * energy,
             "picked" if one.name == outcome.pick.name else "",
         )
         for one in outcome.candidates

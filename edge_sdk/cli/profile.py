@@ -269,7 +269,7 @@ def _kept(out: Path, modes: list[str], model: str | None, request: Mapping[str, 
     from edge_sdk.measure.profile import sha256
     from edge_sdk.report.read import read_profile
 
-    digest = sha256(find_model(model))
+    digest = sha256(find_model(model, request["backend"]))
     asked = out / "power-modes-request.json"
     words = json.dumps({"model": digest, **request}, indent=2, default=str) + "\n"
     same = asked.is_file() and asked.read_text("utf-8", "replace") == words

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ import edge_sdk.calibration.energy
 from edge_sdk.calibration.cache import Cache
 from edge_sdk.calibration.energy import EnergyMeter
 from edge_sdk.calibration.outcome import Candidate
+from edge_sdk.calibration.report_text import summary
 from edge_sdk.calibration.request import Request
 from edge_sdk.calibration.timing import LocalTimer
 from edge_sdk.errors import SensorError, UsageError
@@ -39,15 +40,39 @@ def tiny(tmp_path: Path) -> Path:
     return write(tmp_path / "tiny.onnx")
 
 
-def test_at_a_steady_power_an_inference_draws_its_time(sensor: FakeSensor, tiny: Path, yolox: Path) -> None:
-    meter = EnergyMeter()
-    found = meter.measure({"small": tiny, "large": yolox})
-    times = LocalTimer().time({"small": tiny, "large": yolox}, reference="large")
-    for name, energy in found.items():
-        # Both are times of the same file on a shared machine, a second apart.
-        assert energy == pytest.approx(WATTS * times[name].ms, rel=1.0)
-    assert found["small"] < found["large"]
+def candidates(*names: str) -> list[Candidate]:
+    return [Candidate(name, "hybrid", (True,), "0" * 64, 10) for name in names]
+
+
+def test_at_a_steady_power_an_inference_draws_its_time(
+    sensor: FakeSensor, tiny: Path, yolox: Path, tmp_path: Path
+) -> None:
+    files = {"small": tiny, "large": yolox}
+    small, large = EnergyMeter().of(candidates(*files), files, Cache(tmp_path / "cache"))
+    assert small.energy_mj is not None
+    assert large.energy_mj is not None
+    times = LocalTimer().time(files, reference="large")
+    # Times of the same file on a shared machine, a second apart: the thread's own, or a few times that.
+    assert 0.5 * WATTS * times["large"].ms < large.energy_mj < 6 * WATTS * times["large"].ms
+    assert small.energy_mj < large.energy_mj
     assert sensor.closed
+
+
+def test_files_take_turns_and_the_median_round_counts(
+    sensor: FakeSensor, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = write(tmp_path / "other.onnx")
+    other.write_bytes(other.read_bytes() + b"\x72\x00")  # another file, the same model: an empty graph field's tail
+    order, drawn = [], iter([1.0, 2.0, 30.0, 40.0, 5.0, 6.0])
+
+    def turn(self: EnergyMeter, file: Path, power: Power, seconds: float) -> dict[str, object]:
+        order.append(file.name)
+        return {"mj": next(drawn), "method": "sensor_total"}
+
+    monkeypatch.setattr(EnergyMeter, "_turn", turn)
+    found = EnergyMeter().of(candidates("a", "b"), {"a": tiny, "b": other}, Cache(tmp_path / "cache"))
+    assert order == ["tiny.onnx", "other.onnx", "other.onnx", "tiny.onnx", "tiny.onnx", "other.onnx"]
+    assert [one.energy_mj for one in found] == [5.0, 6.0]
 
 
 def test_without_a_sensor_it_says_why(no_sensor: Path) -> None:
@@ -55,25 +80,50 @@ def test_without_a_sensor_it_says_why(no_sensor: Path) -> None:
         EnergyMeter().check()
 
 
-def test_a_sensor_that_falls_silent_is_no_zero(sensor: FakeSensor, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_figures_are_of_is_said(sensor: FakeSensor) -> None:
+    assert re.match(r"energy is of the whole board, idle power included, by .* \(sensor_total\)", EnergyMeter().check())
+
+
+def test_a_sensor_that_falls_silent_is_no_zero(
+    sensor: FakeSensor, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sensor, "read", lambda: [None])
     with pytest.raises(SensorError, match="no energy could be read"):
-        EnergyMeter().measure({"tiny": tiny})
+        EnergyMeter().of(candidates("tiny"), {"tiny": tiny}, Cache(tmp_path / "cache"))
 
 
-def test_what_was_measured_once_is_kept_by_file_and_sensor(
+def test_a_sensor_that_loses_a_rail_between_turns_is_refused(
+    sensor: FakeSensor, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    methods = iter(["sensor_total", "sensor_partial", "sensor_total"])
+    monkeypatch.setattr(EnergyMeter, "_turn", lambda *_: {"mj": 1.0, "method": next(methods)})
+    with pytest.raises(SensorError, match="sensor_partial and sensor_total in turn"):
+        EnergyMeter().of(candidates("tiny"), {"tiny": tiny}, Cache(tmp_path / "cache"))
+
+
+def test_a_turn_that_was_run_once_is_kept_by_file_machine_and_sensor(
     sensor: FakeSensor, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = Cache(tmp_path / "cache")
-    candidate = Candidate("a", "hybrid", (True,), "0" * 64, 10)
-    (first,) = EnergyMeter().of([candidate], {"a": tiny}, cache)
-    assert first.energy_mj is not None
-    assert first.energy_mj > 0
+    first = EnergyMeter().of(candidates("a"), {"a": tiny}, cache)
     reads = sensor.reads
-    assert EnergyMeter().of([candidate], {"a": tiny}, cache) == (first,)
+    assert EnergyMeter().of(candidates("a"), {"a": tiny}, cache) == first
     assert sensor.reads == reads
-    EnergyMeter("shelly:192.168.1.20").of([candidate], {"a": tiny}, cache)
+    EnergyMeter("shelly:192.168.1.20").of(candidates("a"), {"a": tiny}, cache)
     assert sensor.reads > reads
+    reads = sensor.reads
+    monkeypatch.setattr(LocalTimer, "on", "another machine")
+    EnergyMeter().of(candidates("a"), {"a": tiny}, cache)
+    assert sensor.reads > reads
+
+
+def test_when_time_is_over_one_round_is_enough(sensor: FakeSensor, tiny: Path, tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    EnergyMeter().of(
+        candidates("a"), {"a": tiny}, Cache(tmp_path / "cache"), stop=lambda: True,
+        progress=lambda done, total: told.append((done, total)),
+    )  # fmt: skip
+    assert told == [(1, 3)]
 
 
 class Here(StandIn):
@@ -84,17 +134,14 @@ class Here(StandIn):
         return LocalTimer(threads=1).on
 
 
-Draws = Callable[[str], float]
-
-
 @pytest.fixture
 def drawn(sensor: FakeSensor, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file in INT8 draws 3 mJ, others 10."""
 
-    def measure(self: EnergyMeter, files: dict[str, Path], **_: object) -> dict[str, float]:
-        return {name: 3.0 if name == "uniform int8" else 10.0 for name in files}
+    def of(self: EnergyMeter, found: list[Candidate], *_: object, **__: object) -> tuple[Candidate, ...]:
+        return tuple(replace(one, energy_mj=3.0 if one.name == "uniform int8" else 10.0) for one in found)
 
-    monkeypatch.setattr(EnergyMeter, "measure", measure)
+    monkeypatch.setattr(EnergyMeter, "of", of)
 
 
 @pytest.mark.usefixtures("drawn")
@@ -106,6 +153,9 @@ def test_a_budget_of_energy_decides(tiny: Path, tmp_path: Path) -> None:
     assert found.pick.name == "uniform int8"
     assert "at most 4 mJ" in found.pick.why[0]
     assert found.picked.energy_mj == 3.0
+    assert "draws 3 mJ" in found.pick.why[1]
+    assert re.search(r"MiB +mJ\n", summary(found))
+    assert any(note.startswith("energy is of the whole board") for note in found.notes)
     assert found.budgets == {"max_energy_mj": 4.0}
     assert "energy" in found.seconds
     tight = Request(count=5, max_energy_mj=1.0)
