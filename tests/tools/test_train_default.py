@@ -201,13 +201,45 @@ def test_places_of_ignored_regions_cost_nothing(tool) -> None:
 
 def test_a_student_that_sees_what_the_teacher_sees_learns_nothing_from_it(tool) -> None:
     logits = torch.randn(2, 9, 3)
-    assert tool.loss.teaching_loss(logits, logits.sigmoid()).item() == pytest.approx(0, abs=1e-9)
-    assert tool.loss.teaching_loss(logits, 1 - logits.sigmoid()).item() > 0.01
+    everywhere = torch.ones_like(logits)
+    assert tool.loss.teaching_loss(logits, logits.sigmoid(), everywhere).item() == pytest.approx(0, abs=1e-9)
+    assert tool.loss.teaching_loss(logits, 1 - logits.sigmoid(), everywhere).item() > 0.01
+    assert tool.loss.teaching_loss(logits, 1 - logits.sigmoid(), everywhere * 0).item() == 0
+
+
+def test_a_place_has_the_weights_of_the_cell_in_which_its_centre_lies(tool) -> None:
+    cells = np.random.default_rng(0).random((8, 12, 2), np.float32)
+    found = tool.feed.at_places(cells)
+    centres, _ = tool.gelan.anchors(64, 96)
+    columns, rows = (centres.numpy() // tool.augment.CELL).astype(int).T
+    assert np.array_equal(found, cells[rows, columns])
+
+
+def test_labels_of_a_batch_are_padded_and_marked(tool) -> None:
+    def sample(count: int):
+        boxes = np.full((count, 4), 7, np.float32)
+        picture, weights = np.zeros((64, 64, 3), np.uint8), np.ones((8, 8, 2), np.float32)
+        return tool.augment.Sample(picture, boxes, np.ones(count, np.int64), weights)
+
+    batch = tool.feed.collate([sample(2), sample(0), sample(3)])
+    assert batch.pictures.shape == (3, 64, 64, 3)
+    assert batch.truth.real.sum(dim=1).tolist() == [2, 0, 3]
+    assert batch.truth.boxes.shape == (3, 3, 4)
+    assert batch.truth.weights.shape == (3, 84, 2)
 
 
 # --- the run -------------------------------------------------------------------------------------------------------
 
-TINY = {"height": 64, "width": 64, "batch": 2, "steps": 6, "warmup": 2, "inherit": False, "teaching": 0.0}
+TINY: dict[str, object] = {
+    "shares": {},
+    "height": 64,
+    "width": 64,
+    "batch": 2,
+    "steps": 6,
+    "warmup": 2,
+    "inherit": False,
+    "teaching": 0.0,
+}
 
 
 @pytest.fixture
@@ -242,11 +274,35 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tool, few, tmp_path: Pa
     assert steps == [2, 4, 6]
 
 
+def test_without_an_inheritance_every_layer_learns_from_the_first_step(tool, few, tmp_path: Path) -> None:
+    config = tool.training.Config.read(FOLDER / "config.toml", {**TINY, "steps": 1, "held": 1.0})
+    run = tool.training.Run(config, few, None, tmp_path, workers=0)
+    before = run.detector.backbone.entry[0].conv.weight.detach().clone()
+    run(1)
+    assert not torch.equal(before, run.detector.backbone.entry[0].conv.weight)
+
+
+def test_what_was_inherited_is_held_while_the_rest_settles(tool, few, yolox: Path, tmp_path: Path) -> None:
+    changes = {**TINY, "steps": 1, "inherit": True, "teaching": 1.0, "held": 1.0}
+    run = tool.training.Run(tool.training.Config.read(FOLDER / "config.toml", changes), few, yolox, tmp_path, workers=0)
+    entry = run.detector.backbone.entry[0]
+    before = entry.conv.weight.detach().clone(), entry.norm.running_mean.clone()
+    deeper = run.detector.backbone.stage4.join.conv.weight.detach().clone()
+    run(1)
+    assert torch.equal(before[0], entry.conv.weight)
+    assert torch.equal(before[1], entry.norm.running_mean)
+    assert not torch.equal(deeper, run.detector.backbone.stage4.join.conv.weight)
+    assert "teaching" in json.loads((tmp_path / "log.jsonl").read_text())
+
+
 def test_a_folder_of_another_recipe_is_left_alone(tool, few, tmp_path: Path) -> None:
     tool.training.Run(tool.training.Config.read(FOLDER / "config.toml", TINY), few, None, tmp_path, workers=0)(6)
     other = tool.training.Config.read(FOLDER / "config.toml", {**TINY, "seed": 2})
     with pytest.raises(ValueError, match="of another recipe"):
         tool.training.Run(other, few, None, tmp_path, workers=0)
+    same = tool.training.Config.read(FOLDER / "config.toml", TINY)
+    with pytest.raises(ValueError, match="other photos"):
+        tool.training.Run(same, few[:-1], None, tmp_path, workers=0)
 
 
 def test_a_recipe_that_needs_a_teacher_says_so(tool, few, tmp_path: Path) -> None:
@@ -255,7 +311,15 @@ def test_a_recipe_that_needs_a_teacher_says_so(tool, few, tmp_path: Path) -> Non
         tool.training.Run(config, few, None, tmp_path)
 
 
-@pytest.mark.parametrize(("changes", "says"), [({"stepz": 3}, "stepz"), ({"height": 250}, "32 must divide")])
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"stepz": 3}, "stepz"),
+        ({"height": 250}, "32 must divide"),
+        ({"steps": 0}, "steps must be a whole number from 1"),
+        ({"mosaic": 2}, "mosaic must be between 0 and 1"),
+    ],
+)
 def test_a_recipe_that_makes_no_sense_is_refused(tool, changes: dict, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         tool.training.Config.read(FOLDER / "config.toml", changes)
@@ -324,10 +388,11 @@ def test_training_from_scratch_learns_resumes_after_a_kill_and_exports(tool, sha
     train = command("train", "--photos", shared / "data" / "people", "--out", run, "--every", 10)
     for name, value in changes.items():
         train += ["--set", f"{name}={value}"]
-    first = subprocess.Popen(train, stderr=subprocess.DEVNULL)
+    first = subprocess.Popen(train, stderr=(tmp_path / "said").open("w"))
     held = run / "checkpoint.pt"
     began = time.monotonic()
     while not (held.exists() and (run / "log.jsonl").exists()) and time.monotonic() - began < 600:
+        assert first.poll() is None, (tmp_path / "said").read_text()
         time.sleep(0.2)
     first.send_signal(signal.SIGKILL)
     first.wait()

@@ -18,17 +18,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+
+try:
+    import torch
+except ModuleNotFoundError as missing:
+    raise SystemExit("this tool needs PyTorch: pip install '.[train]'") from missing
 from export import export as write
-from export import narrowed, parameters
+from export import narrowed, parameters, provenance
 from failures import draw_faults, faults
 from judge import judge
 from look import look
-from photos import read
+from photos import TEACHERS_OWN, Photo, read
 from report import curves, judged, labelled, record, sheets, table
 from training import Config, Run, trained
 
 from edge_sdk.detector import Detector
+from edge_sdk.errors import EdgeSdkError, one_line
 from edge_sdk.sources.files import read_photo
 
 HERE = Path(__file__).parent
@@ -39,7 +44,7 @@ def train(arguments: argparse.Namespace) -> None:
     config = Config.read(arguments.config, dict(arguments.set))
     photos = read(arguments.photos, config.classes)
     fit = [photo for photo in photos if photo.split == "fit"]
-    dev = [photo for photo in photos if photo.split == "dev"]
+    dev = [photo for photo in photos if photo.split == "dev" and is_new(photo)]
     torch.set_num_threads(arguments.threads)
     keep_memory()
     run = Run(config, fit, arguments.teacher, arguments.out, arguments.workers, arguments.device)
@@ -64,17 +69,17 @@ def train(arguments: argparse.Namespace) -> None:
 
 def export(arguments: argparse.Namespace) -> None:
     config, detector, state = trained(arguments.run_folder)
-    kept = arguments.classes.split(",") if arguments.classes else list(config.classes)
+    if state["step"] < config.steps:
+        tell(f"warning: the run is at step {state['step']} of {config.steps}")
+    kept = kept_of(arguments.classes, config.classes)
     narrowed(detector, config.classes, kept)
-    notes = {
-        "edge_sdk.trained": json.dumps({"steps": state["step"], "hours": round(state["trained_s"] / 3600, 2)}),
-        "edge_sdk.sources": SOURCES,
-    }
-    write(detector, kept, config.height, config.width, arguments.out, notes)
+    write(detector, kept, config.height, config.width, arguments.out, provenance(config, state))
     tell(f"{arguments.out}: {arguments.out.stat().st_size} bytes, {parameters(arguments.out)} parameters")
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
+    if arguments.photos is None and arguments.eval is None:
+        raise ValueError("name photos to judge by: --photos, --eval or both")
     ours = Detector(arguments.model)
     theirs = Detector(arguments.teacher) if arguments.teacher else None
     parts = {}
@@ -83,7 +88,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
         if folder is None:
             continue
         photos = (
-            [photo for photo in read(folder, ours.class_names) if photo.split == "val"]
+            [photo for photo in read(folder, ours.class_names) if photo.split == "val" and is_new(photo)]
             if title == "val"
             else labelled(folder, ours.class_names)
         )
@@ -97,16 +102,22 @@ def evaluate(arguments: argparse.Namespace) -> None:
 
 def draw(arguments: argparse.Namespace) -> None:
     models = [Detector(model) for model in arguments.models]
-    photos = sorted(path for path in arguments.photos.iterdir() if path.suffix == ".jpg")
+    photos = sorted(path for path in arguments.photos.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    if not photos:
+        raise ValueError(f"{arguments.photos}: no photos")
     chosen = [photos[i] for i in np.linspace(0, len(photos) - 1, arguments.count).astype(int)]
     sheets(models, chosen, arguments.clip, arguments.count, arguments.out)
 
 
 def draw_failures(arguments: argparse.Namespace) -> None:
     with Detector(arguments.model) as detector:
+        if arguments.name not in detector.class_names:
+            raise ValueError(f"{arguments.name}: no class of the model; it has {', '.join(detector.class_names)}")
         label = detector.class_names.index(arguments.name)
         photos = labelled(arguments.eval, detector.class_names)
         found = [faults(photo, detector(read_photo(photo.path)), label) for photo in photos]
+    if not any(one.count for one in found):
+        raise ValueError(f"no photo of {arguments.eval} has a fault")
     found.sort(key=lambda one: -one.count)
     draw_faults(found[: arguments.count], arguments.out)
 
@@ -126,21 +137,39 @@ def keep_memory() -> None:
         tell("another C library than glibc: its memory is left as it is")
 
 
+def is_new(photo: Photo) -> bool:
+    """Whether the network that the weights come from has not been trained on it either."""
+    return photo.source not in TEACHERS_OWN
+
+
+def kept_of(text: str | None, classes: Sequence[str]) -> list[str]:
+    """The classes of a list with commas; all where there is none.
+
+    Raises:
+        ValueError: One is not among `classes`.
+    """
+    kept = [name.strip() for name in text.split(",")] if text else list(classes)
+    if strange := [name for name in kept if name not in classes]:
+        raise ValueError(f"{strange[0]}: no class of the run; it has {', '.join(classes)}")
+    return kept
+
+
 def tell(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-SOURCES = (
-    "weights of YOLOX-nano (Megvii, Apache-2.0) to begin with and to be taught by; boxes of faces by YuNet "
-    "(libfacedetection.train, Apache-2.0) where none were drawn by hand; photos: PASCAL VOC2012 (Flickr terms), a set "
-    "of streets (CC BY 4.0), a set of masked faces (CC BY 4.0 as stated), COCO train2017 (Flickr licences, annotations "
-    "CC BY 4.0), small sets of bottles and cups, phones, a classroom (CC BY 4.0)"
-)
-
-
 def _change(text: str) -> tuple[str, Any]:
     name, _, value = text.partition("=")
-    return name, json.loads(value)
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text}: NAME=JSON is wanted, as in steps=100") from None
+
+
+def _above_zero(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: a whole number from 1 is wanted")
+    return int(text)
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -153,7 +182,7 @@ def main(words: Sequence[str] | None = None) -> None:
     one.add_argument("--out", type=Path, required=True, help="folder of the checkpoint and the log")
     one.add_argument("--config", type=Path, default=HERE / "config.toml")
     one.add_argument("--set", type=_change, action="append", default=[], metavar="NAME=JSON", help="change the recipe")
-    one.add_argument("--every", type=int, default=250, help="steps between checkpoints")
+    one.add_argument("--every", type=_above_zero, default=250, help="steps between checkpoints")
     one.add_argument("--threads", type=int, default=torch.get_num_threads())
     one.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="of PyTorch")
     one.add_argument("--workers", type=int, default=1, help="processes that make batches")
@@ -174,21 +203,24 @@ def main(words: Sequence[str] | None = None) -> None:
     one.add_argument("models", type=Path, nargs="+")
     one.add_argument("--photos", type=Path, required=True, help="a folder of photos")
     one.add_argument("--clip", type=Path, action="append", default=[])
-    one.add_argument("--count", type=int, default=24, help="photos, and frames of each clip")
+    one.add_argument("--count", type=_above_zero, default=24, help="photos, and frames of each clip")
     one.add_argument("--out", type=Path, required=True, help="folder of the sheets")
     one = commands.add_parser("failures", help="draw the boxes of the photos with the most faults")
     one.set_defaults(run=draw_failures)
     one.add_argument("model", type=Path)
     one.add_argument("--eval", type=Path, required=True, help="a folder in which every object is boxed")
     one.add_argument("--class", dest="name", default="person")
-    one.add_argument("--count", type=int, default=8)
+    one.add_argument("--count", type=_above_zero, default=8)
     one.add_argument("--out", type=Path, required=True, help="the picture, .svg or .png")
     one = commands.add_parser("curves", help="draw a run's losses and average precision")
     one.set_defaults(run=draw_curves)
     one.add_argument("--run", dest="run_folder", type=Path, required=True, help="the folder of the run")
     one.add_argument("--out", type=Path, required=True, help="the picture, .png or .svg")
     arguments = parser.parse_args(words)
-    arguments.run(arguments)
+    try:
+        arguments.run(arguments)
+    except (ValueError, OSError, EdgeSdkError) as error:
+        parser.exit(2, f"{one_line(error)}\n")
 
 
 if __name__ == "__main__":

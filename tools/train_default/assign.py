@@ -2,7 +2,8 @@
 
 A place is the better for a box, the better it already scores the box's class *and* hits the box:
 alignment = score ** ALPHA * IoU ** BETA. The `PLACES` best places inside a box answer for it; their target is not 1 but
-the alignment, scaled so that the best one's target is its IoU. So the score learns how well a box is placed.
+the alignment, scaled so that the best one's target is the largest IoU among them. So the score learns how well a box is
+placed.
 """
 
 from __future__ import annotations

@@ -58,11 +58,14 @@ class Canvas:
         """Puts a photo in, scaled, its top-left corner `at` (x, y), cut to `window`."""
         left, top, right, bottom = window
         size_of = pixels.shape[1::-1]
-        shift = np.array([[scale, 0, at[0] - left], [0, scale, at[1] - top]])
+        # The middle of a pixel is at a half: without this the picture would lie half a pixel's growth beside its boxes.
+        half = (scale - 1) / 2
+        shift = np.array([[scale, 0, at[0] - left + half], [0, scale, at[1] - top + half]])
         # Area averages where the photo shrinks, as a camera's own scaler does; else small things alias.
         if scale < 0.7:
             pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
             shift[0, 0] = shift[1, 1] = 1.0
+            shift[:, 2] -= half
         size = (right - left, bottom - top)
         self.picture[top:bottom, left:right] = cv2.warpAffine(
             pixels, shift, size, flags=cv2.INTER_LINEAR, borderValue=(GREY, GREY, GREY)
@@ -89,11 +92,11 @@ class Canvas:
         return Sample(self.picture, np.concatenate(self.boxes), np.concatenate(self.labels), self.weights)
 
 
-def one(canvas: Canvas, draw: Draw, random: Generator) -> None:
-    """One photo, at 0.6 to 1.8 times the size at which it fits, anywhere."""
+def one(canvas: Canvas, draw: Draw, random: Generator, least: float = 0.6, most: float = 1.8) -> None:
+    """One photo, at `least` to `most` times the size at which it fits, anywhere."""
     photo, pixels = draw()
     height, width = canvas.picture.shape[:2]
-    scale = _fitting(pixels, height, width) * float(np.exp(random.uniform(np.log(0.6), np.log(1.8))))
+    scale = _fitting(pixels, height, width) * float(np.exp(random.uniform(np.log(least), np.log(most))))
     free = width - pixels.shape[1] * scale, height - pixels.shape[0] * scale
     canvas.paste(photo, pixels, scale, (free[0] * random.random(), free[1] * random.random()), (0, 0, width, height))
 

@@ -67,7 +67,7 @@ def draw_faults(chosen: Sequence[Faults], out: Path) -> None:
     rows = -(-len(chosen) // _COLUMNS)
     figure = Figure(figsize=(3 * _COLUMNS, 2.8 * rows), layout="constrained")
     places = figure.subplots(rows, _COLUMNS, squeeze=False).flat
-    for place, one in zip(places, chosen, strict=False):
+    for one, place in zip(chosen, places, strict=False):  # in this order: no place is drawn from the list in vain
         height, width = cv2.imread(str(one.photo.path)).shape[:2]
         place.set(xlim=(0, width), ylim=(height, 0), aspect="equal", xticks=[], yticks=[], facecolor="#f4f4f4")
         kinds = ((one.found, "#8a8a8a", "-"), (one.missed, "#c62828", "-"), (one.false, "#1565c0", "--"))

@@ -55,6 +55,11 @@ class Steps(Dataset[Batch]):
 
     def __init__(self, photos: Sequence[Photo], recipe: Recipe) -> None:
         self.photos, self.recipe = list(photos), recipe
+        strange = set(recipe.shares) - {photo.source for photo in photos}
+        if strange or not photos:
+            raise ValueError(
+                f"no photo to train on is of the source {sorted(strange)[0]!r}" if strange else "no photos"
+            )
         self._pixels = [read_photo(photo.path) for photo in self.photos]
         shares = np.array([recipe.shares.get(photo.source, 1.0) for photo in self.photos])
         self._chances = shares / shares.sum()
@@ -71,8 +76,12 @@ class Steps(Dataset[Batch]):
 
         recipe = self.recipe
         canvas = Canvas(recipe.height, recipe.width, len(self.photos[0].known))
-        mixed = step < recipe.plain_from and random.random() < recipe.mosaic
-        (augment.mosaic if mixed else augment.one)(canvas, draw, random)
+        if step >= recipe.plain_from:
+            augment.one(canvas, draw, random, 0.8, 1.3)
+        elif random.random() < recipe.mosaic:
+            augment.mosaic(canvas, draw, random)
+        else:
+            augment.one(canvas, draw, random)
         sample = augment.flipped(canvas.sample(), random)
         return dataclasses.replace(sample, picture=augment.looks(sample.picture, random))
 

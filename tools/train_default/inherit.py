@@ -54,13 +54,16 @@ class _Layers:
     def __init__(self, path: Path) -> None:
         graph = onnx.load(str(path)).graph
         tensors = {tensor.name: tensor for tensor in graph.initializer}
-        self._layers: Iterator[tuple[Tensor, Tensor]] = iter(
-            [
-                tuple(torch.from_numpy(numpy_helper.to_array(tensors[name]).copy()) for name in node.input[1:3])
-                for node in graph.node
-                if node.op_type == "Conv"
-            ]
-        )
+        layers = []
+        for node in graph.node:
+            if node.op_type == "Conv":
+                if len(node.input) != 3 or not set(node.input[1:]) <= set(tensors):
+                    raise ValueError(
+                        f"{path}: a convolution has no bias of its own, so it is not YOLOX-nano's teacher file"
+                    )
+                weight, bias = (torch.from_numpy(numpy_helper.to_array(tensors[n]).copy()) for n in node.input[1:])
+                layers.append((weight, bias))
+        self._layers: Iterator[tuple[Tensor, Tensor]] = iter(layers)
 
     def next(self) -> tuple[Tensor, Tensor]:
         layer = next(self._layers, None)
@@ -136,6 +139,8 @@ def _level(level: LevelHead, classes: Sequence[str], layers: _Layers) -> None:
     for conv in _convs(level.look):
         _conv(conv, *layers.next())
     class_weight, class_bias = layers.next()
+    if class_weight.shape[0] != len(COCO_80):
+        raise ValueError(f"the teacher has {class_weight.shape[0]} classes, not COCO's {len(COCO_80)}")
     for conv in _convs(level.measure):
         _conv(conv, *layers.next())
     layers.next()  # YOLOX's sides

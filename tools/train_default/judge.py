@@ -26,8 +26,9 @@ class Judged:
 
     Args:
         ap50, ap: At IoU 0.50, and the mean of 0.50 to 0.95; 0 to 1.
-        interval: 95 % bootstrap interval of `ap50` over photos.
-        small, medium, large: `ap50` of objects up to 32 px, to 96 px, beyond, as the photos are; None without any.
+        interval: 95 % interval of `ap50`: 1.96 standard errors either way, by a bootstrap over photos.
+        small, medium, large: `ap50` of objects whose box is smaller than 32 x 32 px of the photo, than 96 x 96, and
+            larger; None without any.
         photos, objects: How many there were to judge by.
     """
 
@@ -50,7 +51,7 @@ def judge(
         photos: The photos.
         found: What the detector found in each; class ids are places in `classes`.
         classes: Names.
-        resamples: Of the bootstrap; 0 leaves the interval at the value itself.
+        resamples: Of the bootstrap; 0 for no interval: it is the value itself.
     """
     judged = {}
     for label, name in enumerate(classes):
@@ -70,12 +71,14 @@ def _one(photos: Sequence[Photo], found: Sequence[Detections], label: int, objec
     by_area = [precision[0, :, 0, area, -1] for area in range(4)]
     small, medium, large = (float(row.mean()) if (row >= 0).any() else None for row in by_area[1:])
     ap50 = float(by_area[0].mean())
-    draws = [ap50]
+    spread = 0.0
     if resamples:
+        # As in edge_sdk.measure.accuracy, and for its reason: the draws' percentiles lie above the figure.
         matches = evaluation.evalImgs[: len(photos)]
         random = np.random.default_rng(0)
         draws = [_ap50(matches, random.integers(0, len(photos), len(photos))) for _ in range(resamples)]
-    low, high = np.nanquantile(draws, [0.025, 0.975])
+        spread = 1.96 * float(np.nanstd(draws))
+    low, high = max(0.0, ap50 - spread), min(1.0, ap50 + spread)
     ap = float(precision[:, :, 0, 0, -1].mean())
     return Judged(ap50, ap, (float(low), float(high)), small, medium, large, len(photos), objects)
 

@@ -13,9 +13,11 @@ from training import as_input
 
 from edge_sdk.detections import Detections
 from edge_sdk.models import nms
+from edge_sdk.models.heads.yolo_nas import HEAD
 from edge_sdk.sources.files import read_photo
 
-CONFIDENCE, IOU = 0.01, 0.65
+CONFIDENCE = 0.01
+IOU = HEAD.default_iou
 _BATCH = 16
 
 

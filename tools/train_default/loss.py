@@ -1,7 +1,7 @@
 """What the detector is taught: scores, boxes, sides, and what the teacher sees.
 
 Weights are those of PP-YOLOE (arXiv:2203.16250) for scores, boxes and sides. All parts are divided by the sum of the
-target scores, as in TOOD, so that a photo with many objects does not drown one with few.
+target scores of the batch, as in TOOD: every object counts alike, however many places answer for it.
 """
 
 from __future__ import annotations
@@ -75,12 +75,13 @@ def detection_loss(logits: Tensor, bins: Tensor, centres: Tensor, strides: Tenso
     return Losses(scores, away.sum() / mass, spread.sum() / mass)
 
 
-def teaching_loss(logits: Tensor, seen: Tensor) -> Tensor:
+def teaching_loss(logits: Tensor, seen: Tensor, weights: Tensor) -> Tensor:
     """Holds class logits [b, n, c] against a teacher's scores of the same places: quality focal loss, exponent 2.
 
-    Divided by the sum of the teacher's scores. (Li et al., arXiv:2006.04388, equation 3.)
+    Divided by the sum of the teacher's scores. (Li et al., arXiv:2006.04388, equation 3.) Ignored places and classes,
+    those whose weight is 0, count for nothing.
     """
-    apart = (logits.sigmoid() - seen).abs() ** 2
+    apart = (logits.sigmoid() - seen).abs() ** 2 * (weights > 0)
     entropy = functional.binary_cross_entropy_with_logits(logits, seen, reduction="none")
     return (apart * entropy).sum() / seen.sum().clamp(min=1.0)
 

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+from gelan import STRIDES
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -21,6 +22,11 @@ class Teacher:
     Args:
         path: The file; its input size is changed to `height` x `width`.
         classes: The student's classes. `known` lists the ids of those that COCO has too.
+        height, width: Of the pictures, in pixels.
+        threads: Of the engine.
+
+    Raises:
+        ValueError: It is another model.
     """
 
     def __init__(self, path: Path, classes: Sequence[str], height: int, width: int, threads: int) -> None:
@@ -41,6 +47,10 @@ class Teacher:
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
         self._input = model.graph.input[0].name
+        places = sum((height // stride) * (width // stride) for stride in STRIDES)
+        found = self._session.run(None, {self._input: np.zeros((1, 3, height, width), np.float32)})[0].shape
+        if found != (1, places, 5 + len(COCO_80)):
+            raise ValueError(f"{path}: gives {list(found)}, and is not the published yolox_nano.onnx")
         self.known = [i for i, name in enumerate(classes) if name in COCO_80]
         self._columns = [5 + COCO_80.index(classes[i]) for i in self.known]
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import hashlib
 import json
 import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from augment import centred
 from auxiliary import Auxiliary
@@ -59,7 +61,7 @@ class Config:
     teaching: float
     inherit: bool
     seed: int
-    shares: Mapping[str, float] = field(default_factory=dict)
+    shares: Mapping[str, float]
 
     @classmethod
     def read(cls, path: Path, changes: Mapping[str, Any] | None = None) -> Config:
@@ -74,8 +76,14 @@ class Config:
             raise ValueError(f"{path}: {', '.join(sorted(set(table) ^ names))}: unknown, or missing")
         table["classes"] = tuple(table["classes"])
         config = cls(**table)
-        if config.height % 32 or config.width % 32:
+        if config.height % 32 or config.width % 32 or not config.height * config.width:
             raise ValueError(f"{path}: {config.height} x {config.width}: 32 must divide both sides")
+        for name in ("batch", "steps"):
+            if not isinstance(table[name], int) or table[name] < 1:
+                raise ValueError(f"{path}: {name} must be a whole number from 1, not {table[name]!r}")
+        for name in ("mosaic", "plain", "held", "average"):
+            if not 0 <= table[name] <= 1:
+                raise ValueError(f"{path}: {name} must be between 0 and 1, not {table[name]!r}")
         return config
 
     @property
@@ -124,6 +132,7 @@ class Run:
         self.detector = Detector(len(config.classes))
         self.auxiliary = Auxiliary(len(config.classes)) if config.auxiliary else None
         self.step, self.trained_s = 0, 0.0
+        self.facts = {**dataclasses.asdict(config), "photos": _digest(photos, teacher)}
         self.teacher = None
         if teacher is not None and config.teaching:
             threads = torch.get_num_threads()
@@ -147,16 +156,17 @@ class Run:
             then: Called then; what it returns goes into the line.
         """
         sums: dict[str, float] = {}
+        count = 0
         began = time.monotonic()
         for batch in batches(self.photos, self.config.recipe, self.step, self.config.steps, self.workers):
             for name, value in self._learn(batch).items():
                 sums[name] = sums.get(name, 0.0) + value
             self.step += 1
+            count += 1
             if self.step % every and self.step != self.config.steps:
                 continue
             took = time.monotonic() - began
             self.trained_s += took
-            count = self.step - (self.step - 1) // every * every
             line: dict[str, Any] = {"step": self.step, "rate": self.config.rate_at(self.step - 1)}
             line |= {name: value / count for name, value in sums.items()}
             line |= {"pictures_per_s": count * self.config.batch / took, "trained_s": self.trained_s}
@@ -165,7 +175,7 @@ class Run:
             line |= then(self) if then else {}
             with (self.folder / "log.jsonl").open("a") as log:
                 log.write(json.dumps(line) + "\n")
-            sums, began = {}, time.monotonic()
+            sums, count, began = {}, 0, time.monotonic()
 
     def _learn(self, batch: Batch) -> dict[str, float]:
         config = self.config
@@ -175,7 +185,7 @@ class Run:
         truth = batch.truth.to(self.device)
         for module in self._modules():
             module.train()
-        self.detector.backbone.hold_entry(self.step < config.held * config.steps)
+        self.detector.backbone.hold_entry(config.inherit and self.step < config.held * config.steps)
         features = self.detector.backbone(pictures)
         logits, bins = self.detector.head(self.detector.neck(features))
         losses = detection_loss(logits, bins, self.centres, self.strides, truth)
@@ -185,7 +195,9 @@ class Run:
             total = total + config.auxiliary * beside.total
             told["auxiliary"] = beside.total.item()
         if self.teacher is not None:
-            taught = teaching_loss(logits[..., self.teacher.known], self.teacher(batch.pictures).to(self.device))
+            known = self.teacher.known
+            seen = self.teacher(batch.pictures).to(self.device)
+            taught = teaching_loss(logits[..., known], seen, truth.weights[..., known])
             total = total + config.teaching * taught
             told["teaching"] = taught.item()
         if not math.isfinite(total.item()):
@@ -211,7 +223,8 @@ class Run:
         return [self.detector, *([self.auxiliary] if self.auxiliary is not None else [])]
 
     def _groups(self) -> list[dict[str, Any]]:
-        """New layers learn at the full rate, inherited ones at a share; gains and offsets do not decay."""
+        """The auxiliary branch and the last layers learn at the full rate, inherited layers at a share of it; gains and
+        offsets do not decay."""
         groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
         for module in self._modules():
             for name, value in module.named_parameters():
@@ -226,6 +239,7 @@ class Run:
     def _hold(self) -> None:
         state = {
             "config": dataclasses.asdict(self.config),
+            "facts": self.facts,
             "step": self.step,
             "trained_s": self.trained_s,
             "modules": [module.state_dict() for module in self._modules()],
@@ -237,13 +251,24 @@ class Run:
 
     def _restore(self, path: Path) -> None:
         state = torch.load(path, map_location=self.device, weights_only=True)
-        if state["config"] != dataclasses.asdict(self.config):
-            raise ValueError(f"{path}: of another recipe; name another folder, or remove it")
+        if state["facts"] != self.facts:
+            raise ValueError(f"{path}: of another recipe, other photos or another teacher; name another folder")
         self.step, self.trained_s = state["step"], state["trained_s"]
         for module, values in zip(self._modules(), state["modules"], strict=True):
             module.load_state_dict(values)
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
+
+
+def _digest(photos: Sequence[Photo], teacher: Path | None) -> str:
+    """Of the photos' names and labels, and of the teacher's file: what a run must find again to go on."""
+    digest = hashlib.sha256()
+    for photo in photos:
+        digest.update(photo.path.name.encode())
+        for part in (photo.boxes, photo.labels, photo.ignored, photo.ignored_labels, photo.known):
+            digest.update(np.ascontiguousarray(part).tobytes())
+    digest.update(b"" if teacher is None else teacher.read_bytes())
+    return digest.hexdigest()
 
 
 def as_input(pictures: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ import litert_torch
 import torch
 from ai_edge_quantizer import qtyping, quantizer
 from ai_edge_quantizer.recipe import AlgorithmName
-from export import Exported, card_of, narrowed
+from export import LICENCE, Exported, card_of, narrowed, provenance
 from training import trained
 
 from edge_sdk.files import replacing
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="the file")
     parser.add_argument("--classes", help="keep these, commas between; left out: all")
     arguments = parser.parse_args()
-    config, detector, _ = trained(arguments.run_folder)
+    config, detector, state = trained(arguments.run_folder)
     kept = arguments.classes.split(",") if arguments.classes else list(config.classes)
     narrowed(detector, config.classes, kept)
     example = torch.zeros(1, config.height, config.width, 3, dtype=torch.uint8)
@@ -61,7 +61,8 @@ def main() -> None:
     archive = io.BytesIO(model)
     archive.seek(0, io.SEEK_END)
     with zipfile.ZipFile(archive, "a") as members:
-        members.writestr("card.json", json.dumps({CARD_KEY: json.dumps(card_of(kept, config.height, config.width))}))
+        card = {CARD_KEY: json.dumps(card_of(kept, config.height, config.width)), "licence": LICENCE}
+        members.writestr("card.json", json.dumps({**card, **provenance(config, state)}))
     with replacing(arguments.out) as path:
         path.write_bytes(archive.getvalue())
 
