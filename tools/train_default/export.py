@@ -120,7 +120,8 @@ def provenance(config: Config, state: Mapping[str, Any]) -> dict[str, str]:
     if config.teaching:
         parts.append(f"It was taught by the scores of {teacher}.")
     parts.append(
-        f"Where no boxes were drawn by hand, it was trained on those of {teacher} and,""
+        f"Where no boxes were drawn by hand, it was trained on those of {teacher} and, of faces, of YuNet "
+        "(libfacedetection.train, Apache-2.0)."
     )
     return {
         "edge_sdk.trained": json.dumps({"steps": state["step"], "hours": round(state["trained_s"] / 3600, 2)}),
