@@ -61,6 +61,8 @@ def test_the_wheel_holds_the_package_its_tables_and_nothing_else(wheel: Path) ->
         "edge_sdk/targets/snapdragon/boards.toml",
         "edge_sdk/targets/generic/boards.toml",
         "edge_sdk/plan.schema.json",
+        "edge_sdk/models/default/gelan_nano.onnx",
+        "edge_sdk/models/default/gelan_nano.tflite",
         "edge_sdk/calibration/__init__.py",
         "edge_sdk/calibration/calibration.schema.json",
         "edge_sdk/calibration/cost_table.json",
@@ -87,24 +89,23 @@ def test_models_list_runs_from_the_wheel(installed) -> None:
     assert "nanodet-m" in installed("models", "list").stdout
 
 
-def test_the_demo_runs_from_the_wheel(installed, yolox: Path, tmp_path: Path) -> None:
+def test_the_demo_runs_from_the_wheel(installed, tmp_path: Path) -> None:
     clip = tmp_path / "demo.mp4"
-    totals = json.loads(installed("demo", "--model", yolox, "--seconds", 1, "--save", clip, "--json").stdout)
+    totals = json.loads(installed("demo", "--seconds", 1, "--save", clip, "--json").stdout)
+    assert totals["model"] == "gelan_nano.onnx"
     assert totals["seen_in_frames"]["person"] == totals["processed"] > 0
     assert clip.stat().st_size > 10_000
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("version", ["3.10", "3.11", "3.12", "3.13"])
-def test_the_wheel_installs_and_runs_in_a_clean_environment(
-    wheel: Path, version: str, yolox: Path, tmp_path: Path
-) -> None:
+def test_the_wheel_installs_and_runs_in_a_clean_environment(wheel: Path, version: str, tmp_path: Path) -> None:
     """With nothing but pip: on Python 3.10 that brings ONNX Runtime 1.23, as on JetPack 6."""
     python = _python(version)
     subprocess.run([python, "-m", "venv", str(tmp_path / "env")], check=True)
     scripts = tmp_path / "env/bin"
     subprocess.run([scripts / "pip", "install", "-q", f"{wheel}[onnxruntime,demo]"], check=True)
-    command = [scripts / "edge-sdk", "demo", "--model", yolox, "--seconds", "1", "--save", "demo.mp4", "--json"]
+    command = [scripts / "edge-sdk", "demo", "--seconds", "1", "--save", "demo.mp4", "--json"]
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     totals = json.loads(ran.stdout)
     assert totals["seen_in_frames"]["person"] == totals["processed"] > 0

@@ -51,7 +51,7 @@ NO_PROGRAMS = {
 }
 # In a page's Python: no camera is attached where this runs, and of the zoo one model is there.
 PAGE_STAND_INS = {
-    "edge_sdk.Camera(model=": "edge_sdk.Camera('street.mp4', model=",
+    "edge_sdk.Camera()": "edge_sdk.Camera('street.mp4')",
     '"yunet"': '"nanodet-m"',
 }
 
