@@ -385,7 +385,7 @@ def test_training_from_scratch_learns_resumes_after_a_kill_and_exports(tool, sha
     """The command itself, random weights, a few minutes: the loss falls, the checkpoint holds, the file loads."""
     run = tmp_path / "run"
     changes = {"inherit": "false", "teaching": "0.0", "steps": 60, "warmup": 10, "batch": 8}
-    train = command("train", "--photos", shared / "data" / "people", "--out", run, "--every", 10)
+    train = command("train", "--photos", shared / "data" / "people", "--out", run, "--every", 20)
     for name, value in changes.items():
         train += ["--set", f"{name}={value}"]
     first = subprocess.Popen(train, stderr=(tmp_path / "said").open("w"))
@@ -397,11 +397,11 @@ def test_training_from_scratch_learns_resumes_after_a_kill_and_exports(tool, sha
     first.send_signal(signal.SIGKILL)
     first.wait()
     at = torch.load(held, weights_only=True)["step"]
-    assert 10 <= at < 60
+    assert at in (20, 40)
     subprocess.run(train, check=True, capture_output=True, timeout=900)
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert lines[-1]["step"] == 60
-    assert sum(line["step"] > at for line in lines) == (60 - at) // 10
+    assert sum(line["step"] > at for line in lines) == (60 - at) // 20
     assert lines[-1]["scores"] + lines[-1]["boxes"] < 0.7 * (lines[0]["scores"] + lines[0]["boxes"])
     out = tmp_path / "scratch.onnx"
     subprocess.run(command("export", "--run", run, "--out", out), check=True, capture_output=True, timeout=300)
