@@ -402,7 +402,7 @@ def test_training_from_scratch_learns_resumes_after_a_kill_and_exports(tool, sha
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert lines[-1]["step"] == 60
     assert sum(line["step"] > at for line in lines) == (60 - at) // 20
-    assert lines[-1]["scores"] + lines[-1]["boxes"] < 0.7 * (lines[0]["scores"] + lines[0]["boxes"])
+    assert lines[-1]["scores"] < 0.8 * lines[0]["scores"]  # means of 20 steps each
     out = tmp_path / "scratch.onnx"
     subprocess.run(command("export", "--run", run, "--out", out), check=True, capture_output=True, timeout=300)
     config, detector, state = tool.training.trained(run)
