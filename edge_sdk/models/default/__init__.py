@@ -27,5 +27,9 @@ def path(backend: str = "auto") -> Path:
     if backend != "auto":
         chosen, _ = backends.named(backend)
         return next((file for file in (ONNX, TFLITE) if file.suffix in chosen.suffixes), ONNX)
-    usable = {suffix for one in backends.backends().values() if one.missing() is None for suffix in one.suffixes}
-    return TFLITE if TFLITE.suffix in usable and ONNX.suffix not in usable else ONNX
+    # In this order: asking an engine whether it is there imports it.
+    return next((file for file in (ONNX, TFLITE) if _is_usable(file)), ONNX)
+
+
+def _is_usable(file: Path) -> bool:
+    return any(file.suffix in one.suffixes and one.missing() is None for one in backends.backends().values())
