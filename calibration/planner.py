@@ -182,7 +182,7 @@ def plan_for(
         MissingDependencyError: The extra ``calibrate`` is not installed.
     """
     need_packages("pycocotools", *(() if out is None else ("plotly",)))
-    need_onnx(find_model(model))
+    need_onnx(find_model(model, "onnxruntime"))
     request = request or Request()
     board = this_device().target if target is None else targets.load(target)
     engine = engine_for(board)

@@ -114,7 +114,7 @@ def command(
             workers=workers,
             timer=_timer(device, profile, save_profile, threads),
             estimate=estimate,
-            energy=_meter(sensor, sensor_option, threads),
+            energy=_meter(sensor, sensor_option),
             cache=cache,
             head=head,
             card=card,
@@ -143,13 +143,13 @@ def _timer(device: str | None, profile: Path | None, save_profile: Path | None, 
     return Recording(timer if timer is not None else LocalTimer(threads=threads), save_profile)
 
 
-def _meter(sensor: str | None, options: list[str] | None, threads: int) -> EnergyMeter | None:
+def _meter(sensor: str | None, options: list[str] | None) -> EnergyMeter | None:
     """The meter that was named; None is the board's own, where a budget asks for one."""
     from edge_sdk.calibration.energy import EnergyMeter
 
     if sensor is None and not options:
         return None
-    return EnergyMeter(sensor, shared.parse_options(options, "--sensor-option"), threads)
+    return EnergyMeter(sensor, shared.parse_options(options, "--sensor-option"))
 
 
 @contextmanager

@@ -17,26 +17,21 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from tests.tools.folder_of_modules import modules_of
+
 FOLDER = Path(__file__).resolve().parents[2] / "tools" / "compare_quantizers"
 MODULES = ("environments", "quantizers", "material", "measuring", "ours", "table")
 
 
 @pytest.fixture(scope="module")
 def tool() -> Iterator[SimpleNamespace]:
-    """The tool's modules; they find each other as they do when the folder is run."""
-    sys.path.insert(0, str(FOLDER))
-    try:
-        loaded = {name: importlib.import_module(name) for name in MODULES}
+    with modules_of(FOLDER, MODULES) as modules:
         spec = importlib.util.spec_from_file_location("compare_quantizers_main", FOLDER / "__main__.py")
         assert spec is not None
         assert spec.loader is not None
-        main = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(main)
-        yield SimpleNamespace(main=main, **loaded)
-    finally:
-        sys.path.remove(str(FOLDER))
-        for name in MODULES:
-            sys.modules.pop(name, None)
+        modules.main = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(modules.main)
+        yield modules
 
 
 @pytest.fixture

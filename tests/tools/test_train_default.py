@@ -6,7 +6,6 @@ for CUDA), then these run too.
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import json
 import signal
@@ -25,6 +24,7 @@ torch = pytest.importorskip("torch", reason="PyTorch trains the embedded detecto
 
 import edge_sdk  # noqa: E402
 from edge_sdk.sources.files import read_photo  # noqa: E402
+from tests.tools.folder_of_modules import modules_of  # noqa: E402
 
 FOLDER = Path(__file__).resolve().parents[2] / "tools" / "train_default"
 MODULES = ("gelan", "auxiliary", "inherit", "photos", "augment", "assign", "loss", "feed", "teacher", "training",
@@ -33,14 +33,8 @@ MODULES = ("gelan", "auxiliary", "inherit", "photos", "augment", "assign", "loss
 
 @pytest.fixture(scope="module")
 def tool() -> Iterator[SimpleNamespace]:
-    """The tool's modules; they find each other as they do when the folder is run."""
-    sys.path.insert(0, str(FOLDER))
-    try:
-        yield SimpleNamespace(**{name: importlib.import_module(name) for name in MODULES})
-    finally:
-        sys.path.remove(str(FOLDER))
-        for name in MODULES:
-            sys.modules.pop(name, None)
+    with modules_of(FOLDER, MODULES) as modules:
+        yield modules
 
 
 @pytest.fixture(autouse=True)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +18,7 @@ from edge_sdk.detections import Detections
 from edge_sdk.models.card import ModelCard
 from edge_sdk.models.preprocess import Preprocessor
 from edge_sdk.sources.files import read_photo
+from tests.tools.folder_of_modules import modules_of
 
 FOLDER = Path(__file__).resolve().parents[2] / "tools" / "train_default"
 MODULES = ("photos", "augment", "judge", "report", "failures")
@@ -28,14 +27,8 @@ CLASSES = ("person", "face")
 
 @pytest.fixture(scope="module")
 def tool() -> Iterator[SimpleNamespace]:
-    """The tool's modules; they find each other as they do when the folder is run."""
-    sys.path.insert(0, str(FOLDER))
-    try:
-        yield SimpleNamespace(**{name: importlib.import_module(name) for name in MODULES})
-    finally:
-        sys.path.remove(str(FOLDER))
-        for name in MODULES:
-            sys.modules.pop(name, None)
+    with modules_of(FOLDER, MODULES) as modules:
+        yield modules
 
 
 def photo_of(tool: SimpleNamespace, boxes=(), labels=(), ignored=(), ignored_labels=(), labelled=(True, False)):
@@ -145,10 +138,12 @@ def test_what_is_cut_to_a_sliver_is_neither_there_nor_absent(tool) -> None:
 def test_whatever_is_drawn_the_boxes_lie_in_the_picture_and_the_same_seed_draws_it_again(
     seed: int, mosaic: bool
 ) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(FOLDER))
-        augment, photos = importlib.import_module("augment"), importlib.import_module("photos")
-    tool = SimpleNamespace(augment=augment, photos=photos)
+    with modules_of(FOLDER, ("photos", "augment")) as tool:
+        check_a_draw(tool, seed, mosaic)
+
+
+def check_a_draw(tool, seed: int, mosaic: bool) -> None:
+    augment = tool.augment
     photo = photo_of(tool, [[5, 5, 60, 90], [70, 10, 90, 30]], [0, 1], [[0, 60, 100, 100]], [1])
     pixels = np.random.default_rng(0).integers(0, 255, (100, 120, 3), np.uint8)
 

@@ -24,7 +24,7 @@ try:
 except ModuleNotFoundError as missing:
     raise SystemExit("this tool needs PyTorch: pip install '.[train]'") from missing
 from export import export as write
-from export import narrowed, parameters, provenance
+from export import kept_of, narrowed, parameters, provenance
 from failures import draw_faults, faults
 from judge import judge
 from look import look
@@ -140,18 +140,6 @@ def keep_memory() -> None:
 def is_new(photo: Photo) -> bool:
     """Whether the network that the weights come from has not been trained on it either."""
     return photo.source not in TEACHERS_OWN
-
-
-def kept_of(text: str | None, classes: Sequence[str]) -> list[str]:
-    """The classes of a list with commas; all where there is none.
-
-    Raises:
-        ValueError: One is not among `classes`.
-    """
-    kept = [name.strip() for name in text.split(",")] if text else list(classes)
-    if strange := [name for name in kept if name not in classes]:
-        raise ValueError(f"{strange[0]}: no class of the run; it has {', '.join(classes)}")
-    return kept
 
 
 def tell(text: str) -> None:

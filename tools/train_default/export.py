@@ -49,6 +49,18 @@ class Exported(nn.Module):
         return decode(bins, self.centres, self.strides), logits.sigmoid()
 
 
+def kept_of(text: str | None, classes: Sequence[str]) -> list[str]:
+    """The classes of a list with commas; all where there is none.
+
+    Raises:
+        ValueError: One is not among `classes`.
+    """
+    kept = [name.strip() for name in text.split(",")] if text else list(classes)
+    if strange := [name for name in kept if name not in classes]:
+        raise ValueError(f"{strange[0]}: no class of the run; it has {', '.join(classes)}")
+    return kept
+
+
 def narrowed(detector: Detector, classes: Sequence[str], kept: Sequence[str]) -> None:
     """Leaves only the output rows of some classes, in place."""
     rows = [classes.index(name) for name in kept]

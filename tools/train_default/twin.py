@@ -21,7 +21,7 @@ import litert_torch
 import torch
 from ai_edge_quantizer import qtyping, quantizer
 from ai_edge_quantizer.recipe import AlgorithmName
-from export import LICENCE, Exported, card_of, narrowed, provenance
+from export import LICENCE, Exported, card_of, kept_of, narrowed, provenance
 from training import trained
 
 from edge_sdk.files import replacing
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--classes", help="keep these, commas between; left out: all")
     arguments = parser.parse_args()
     config, detector, state = trained(arguments.run_folder)
-    kept = arguments.classes.split(",") if arguments.classes else list(config.classes)
+    kept = kept_of(arguments.classes, config.classes)
     narrowed(detector, config.classes, kept)
     example = torch.zeros(1, config.height, config.width, 3, dtype=torch.uint8)
     edge = litert_torch.convert(Exported(detector, config.height, config.width).eval(), (example,))
